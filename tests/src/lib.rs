@@ -1,0 +1,2 @@
+//! Shared by the tests that span the workspace.
+#![forbid(unsafe_code)]
