@@ -1,2 +1,12 @@
 //! Target descriptions, and the files that `sqc` copies or fills in.
 #![forbid(unsafe_code)]
+
+/// Name and text of every `targets/<name>.toml`.
+pub const TARGETS: &[(&str, &str)] = &[
+    ("generic", include_str!("../targets/generic.toml")),
+    ("native", include_str!("../targets/native.toml")),
+    ("x86_64", include_str!("../targets/x86_64.toml")),
+    ("aarch64", include_str!("../targets/aarch64.toml")),
+    ("cortex-m0", include_str!("../targets/cortex-m0.toml")),
+    ("cortex-m4", include_str!("../targets/cortex-m4.toml")),
+];

@@ -1,2 +1,10 @@
 //! `sqc`: compiles binary and ternary neural networks from ONNX to Rust and C.
+//!
+//! One direction: `model.onnx -> import -> ir::Graph -> passes -> ir::Graph -> plan::Plan -> lower -> kir::Program -> emit ->
+//! files`. A room imports only from rooms left of it, and from `diag` and `target`.
 #![forbid(unsafe_code)]
+
+pub mod diag;
+pub mod ir;
+pub mod kir;
+pub mod target;

@@ -1,0 +1,60 @@
+//! The table of errors. One row each: variant, code, title, advice.
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident $id:literal $title:literal $help:literal;)*) => {
+        /// What kind of error it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* #[doc = $title] $variant,)* }
+
+        impl Code {
+            /// Every code, in the table's order.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            /// Stable identifier, for example `E0101`.
+            pub fn id(self) -> &'static str {
+                match self { $(Code::$variant => $id,)* }
+            }
+
+            /// What it is called.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)* }
+            }
+
+            /// What to do about it.
+            pub fn advice(self) -> &'static str {
+                match self { $(Code::$variant => $help,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // E01: files.
+    ReadFile "E0101" "cannot read the file" "check the path and its permissions";
+    NotOnnx "E0102" "not an ONNX model" "export the model with ONNX opset 13 or later";
+    WriteOutput "E0103" "cannot write the output" "choose a directory that can be written with --out";
+
+    // E02: the model as a file format.
+    UnsupportedOperator "E0201" "unsupported operator" "`sqc inspect` lists every unsupported node; rewrite these with supported operators";
+    DynamicShape "E0202" "dynamic shape" "export with static shapes; only the batch dimension may be symbolic";
+    ShapeMismatch "E0203" "shapes do not fit" "export the model again, or check it with the ONNX checker";
+    NotFinite "E0204" "value is not finite" "train or export again: weights and constants must be finite numbers";
+    MissingTensor "E0205" "tensor has no source" "check the model with the ONNX checker";
+    BadInitializer "E0206" "malformed tensor" "check the model with the ONNX checker; the file may be truncated";
+    BadAttribute "E0207" "attribute out of range" "check the model with the ONNX checker";
+    UnsupportedType "E0208" "unsupported element type" "use float32, uint8 or int8 tensors";
+    CyclicGraph "E0209" "graph is not acyclic" "check the model with the ONNX checker";
+    TooLarge "E0210" "model is too large" "split or shrink the model";
+
+    // E03: what the passes cannot do.
+    NotFused "E0301" "no exact integer form" "see the operator list in the README for the forms that compile";
+    AccumulatorOverflow "E0302" "sum does not fit 32 bits" "split the layer";
+
+    // E04: plan and target.
+    UnknownTarget "E0401" "unknown target" "`sqc targets` lists them";
+    RamBudget "E0402" "does not fit the memory" "choose a larger device, or raise --ram";
+    FlashBudget "E0403" "does not fit the flash" "choose a larger device, or raise --flash";
+
+    // E09: the compiler itself.
+    Internal "E0901" "the compiler broke one of its own rules" "please report it, with the model if you can";
+}

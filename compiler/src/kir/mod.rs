@@ -1,0 +1,335 @@
+//! The kernel IR (KIR): static loops over static buffers. Every kernel is written once, in it; Rust, C and the
+//! interpreter are three readings of the same text.
+//!
+//! An [`Expr`] has a value and no effect; a [`Stmt`] has an effect and no value. The laws, which are the whole gap between
+//! Rust and C:
+//!
+//! * Unsigned arithmetic wraps. Signed arithmetic never overflows: `verify` proves it with intervals.
+//! * A shift is by less than the width. A right shift of a signed number is arithmetic.
+//! * Every index is in range, proven.
+//! * Both operands of a binary operation have one type; a narrower result than `int` is cast back where C would promote.
+//! * `f32` operations round to nearest even, one by one, in the order written; nothing is contracted. `Min` and `Max` of
+//!   `f32` are `a < b ? a : b` and `a > b ? a : b`.
+//! * Casts: between integers as in Rust's `as` (truncate or extend); `i32` to `f32` rounds to nearest even; `Bool` to integer
+//!   is 0 or 1. `f32` to integer does not exist.
+//! * There is no division.
+
+use std::fmt;
+
+/// Type of a scalar.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ty {
+    /// Truth value.
+    Bool,
+    /// 8 bits, unsigned.
+    U8,
+    /// 8 bits, signed.
+    I8,
+    /// 32 bits, unsigned.
+    U32,
+    /// 32 bits, signed.
+    I32,
+    /// 64 bits, signed.
+    I64,
+    /// IEEE 754 binary32.
+    F32,
+    /// Index of an array element: `usize` in Rust, `uint32_t` in C; never negative, always below 2^31.
+    Idx,
+}
+
+/// A scalar variable of one kernel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Var(pub u32);
+
+/// A buffer of one kernel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Buf(pub u32);
+
+impl fmt::Display for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl fmt::Display for Buf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b{}", self.0)
+    }
+}
+
+/// A constant.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Lit {
+    /// Of any integer type, in its range; `Bool` as 0 or 1.
+    Int(i64, Ty),
+    /// Finite.
+    F32(f32),
+}
+
+/// Operations on one operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum UnOp {
+    /// Bitwise, or logical for `Bool`.
+    Not,
+    /// Of a signed number or `f32`.
+    Neg,
+    /// Number of one bits of a `u32`, as `u32`.
+    Popcnt,
+}
+
+/// Operations on two operands of one type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BinOp {
+    /// Sum.
+    Add,
+    /// Difference.
+    Sub,
+    /// Product.
+    Mul,
+    /// Bitwise and.
+    And,
+    /// Bitwise or.
+    Or,
+    /// Bitwise exclusive or.
+    Xor,
+    /// Shift left, of an unsigned number.
+    Shl,
+    /// Shift right.
+    Shr,
+    /// Lesser.
+    Min,
+    /// Greater.
+    Max,
+    /// Less, as `Bool`.
+    Lt,
+    /// At least, as `Bool`.
+    Ge,
+    /// Equal, as `Bool`.
+    Eq,
+}
+
+/// A value without effect.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Expr {
+    /// A constant.
+    Lit(Lit),
+    /// A variable's value.
+    Var(Var),
+    /// An element of a buffer.
+    Load(Buf, Box<Expr>),
+    /// One operand.
+    Un(UnOp, Box<Expr>),
+    /// Two operands.
+    Bin(BinOp, Box<Expr>, Box<Expr>),
+    /// Conversion.
+    Cast(Ty, Box<Expr>),
+    /// The second where the first holds, else the third. Neither has an effect, so both may be computed.
+    Select(Box<Expr>, Box<Expr>, Box<Expr>),
+}
+
+/// An effect without value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stmt {
+    /// Binds a name; once, unless the variable is declared mutable.
+    Let(Var, Expr),
+    /// Updates a mutable variable that `Let` made.
+    Set(Var, Expr),
+    /// Writes an element.
+    Store(Buf, Expr, Expr),
+    /// Runs `body` for `var` = 0, 1, .. `trip - 1`.
+    For {
+        /// Counter, of type `Idx`.
+        var: Var,
+        /// At least 1.
+        trip: u32,
+        /// Whether the unroll pass opens it.
+        unroll: bool,
+        /// What is repeated.
+        body: Vec<Stmt>,
+    },
+    /// A line for the reader of the generated source.
+    Note(String),
+}
+
+/// What a buffer is to its kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Read; the caller's.
+    In,
+    /// Written before it is read; the caller's.
+    Out,
+    /// Read and written; the caller's.
+    InOut,
+    /// A constant of the program.
+    Const,
+}
+
+/// A buffer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BufDecl {
+    /// Unique in the kernel, in `snake_case`: a role (`x`, `y`, `weights`, `threshold`).
+    pub name: String,
+    /// Type of an element.
+    pub ty: Ty,
+    /// Number of elements.
+    pub len: u32,
+    /// What it is for.
+    pub role: Role,
+    /// The elements of a `Const` buffer; empty otherwise.
+    pub data: Vec<Lit>,
+    /// Least and greatest element that callers and the kernel keep to; the type's range if unknown. For proofs.
+    pub range: (i64, i64),
+}
+
+/// A variable.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VarDecl {
+    /// Unique in the kernel, in `snake_case`.
+    pub name: String,
+    /// Type.
+    pub ty: Ty,
+    /// Whether `Set` may update it.
+    pub mutable: bool,
+    /// For a mutable integer: bounds that it keeps at every moment, stated by the builder with its reason in a comment and
+    /// checked by the interpreter in tests. For proofs.
+    pub range: Option<(i64, i64)>,
+}
+
+/// A function.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Kernel {
+    /// Unique in the program, in `snake_case`: the layer's name and what is done.
+    pub name: String,
+    /// What it computes, for the reader of the generated source.
+    pub doc: String,
+    /// Buffers; those that are not `Const` are the parameters, in order.
+    pub bufs: Vec<BufDecl>,
+    /// Variables.
+    pub vars: Vec<VarDecl>,
+    /// What it does.
+    pub body: Vec<Stmt>,
+}
+
+/// Everything that a network's generated code does: kernels called one after the other over an arena of typed pools.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Program {
+    /// The caller's sample.
+    pub input: Port,
+    /// The caller's result.
+    pub output: Port,
+    /// The arena. One pool per element type in use, so that safe Rust can hand out typed slices.
+    pub pools: Vec<Pool>,
+    /// Each is called at least once.
+    pub kernels: Vec<Kernel>,
+    /// Calls, in order.
+    pub calls: Vec<Call>,
+}
+
+/// A buffer that belongs to the caller of the network.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Port {
+    /// The tensor's name in the model.
+    pub name: String,
+    /// Type of an element.
+    pub ty: Ty,
+    /// Logical extents without the batch, as in the model; elements are row-major in this order.
+    pub shape: Vec<usize>,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Port {
+            name: String::new(),
+            ty: Ty::F32,
+            shape: vec![],
+        }
+    }
+}
+
+/// A typed part of the arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// Type of an element.
+    pub ty: Ty,
+    /// Number of elements.
+    pub len: u32,
+}
+
+/// A call of a kernel.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Call {
+    /// Index into [`Program::kernels`].
+    pub kernel: usize,
+    /// One per parameter. An argument that is written overlaps no other.
+    pub args: Vec<Arg>,
+}
+
+/// What is handed to a parameter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arg {
+    /// The caller's sample.
+    Input,
+    /// The caller's result.
+    Output,
+    /// `len` elements of a pool from `offset`, where `len` is the parameter's.
+    Arena {
+        /// Index into [`Program::pools`].
+        pool: usize,
+        /// First element.
+        offset: u32,
+    },
+}
+
+impl Kernel {
+    /// A buffer's declaration.
+    pub fn buf(&self, b: Buf) -> &BufDecl {
+        &self.bufs[b.0 as usize]
+    }
+
+    /// A variable's declaration.
+    pub fn var(&self, v: Var) -> &VarDecl {
+        &self.vars[v.0 as usize]
+    }
+
+    /// The parameters: every buffer that is not `Const`, in order.
+    pub fn params(&self) -> impl Iterator<Item = &BufDecl> {
+        self.bufs.iter().filter(|b| b.role != Role::Const)
+    }
+
+    /// Type of an expression of this kernel.
+    pub fn ty(&self, e: &Expr) -> Ty {
+        match e {
+            Expr::Lit(Lit::Int(_, t)) | Expr::Cast(t, _) => *t,
+            Expr::Lit(Lit::F32(_)) => Ty::F32,
+            Expr::Var(v) => self.var(*v).ty,
+            Expr::Load(b, _) => self.buf(*b).ty,
+            Expr::Un(_, a) => self.ty(a),
+            Expr::Bin(BinOp::Lt | BinOp::Ge | BinOp::Eq, ..) => Ty::Bool,
+            Expr::Bin(_, a, _) | Expr::Select(_, a, _) => self.ty(a),
+        }
+    }
+}
+
+impl Ty {
+    /// Size of an element in memory.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Ty::Bool | Ty::U8 | Ty::I8 => 1,
+            Ty::U32 | Ty::I32 | Ty::F32 | Ty::Idx => 4,
+            Ty::I64 => 8,
+        }
+    }
+
+    /// Least and greatest value of an integer type; nothing useful for `F32`.
+    pub fn range(self) -> (i64, i64) {
+        match self {
+            Ty::Bool => (0, 1),
+            Ty::U8 => (0, 255),
+            Ty::I8 => (-128, 127),
+            Ty::U32 => (0, u32::MAX as i64),
+            Ty::I32 => (i32::MIN as i64, i32::MAX as i64),
+            Ty::I64 | Ty::F32 => (i64::MIN, i64::MAX),
+            Ty::Idx => (0, i32::MAX as i64),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Targets are data: `codegen-templates/targets/<name>.toml`, each inheriting from another.
+
+use crate::diag::{Code, Diag, Result};
+use serde::Deserialize;
+
+/// What the compiler knows about a device.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What it is, in a line.
+    pub doc: String,
+    /// What its instruction set offers. What is absent is rewritten into what is there.
+    pub isa: Isa,
+    /// What the board that stands for it has, where that is limited.
+    #[serde(default)]
+    pub memory: Memory,
+    /// How Rust is built for it.
+    pub rust: Rust,
+    /// How C is built for it.
+    pub c: C,
+    /// How a program for it is run.
+    pub run: Run,
+    /// Instructions per KIR operation, for the choice between kernels.
+    pub cost: Cost,
+}
+
+/// Capabilities.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Isa {
+    /// Counts the one bits of a word in an instruction.
+    pub popcount: bool,
+    /// Adds and multiplies `f32` in an instruction.
+    pub fpu: bool,
+}
+
+/// Limits in bytes; absent where the device has plenty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Code and constants.
+    pub flash: Option<u64>,
+    /// Arena, caller's buffers and stack.
+    pub ram: Option<u64>,
+}
+
+/// Rust's side.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rust {
+    /// Target triple; absent for the host's own.
+    pub triple: Option<String>,
+    /// Further flags for `rustc`.
+    #[serde(default)]
+    pub flags: Vec<String>,
+}
+
+/// C's side.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct C {
+    /// Compiler driver.
+    pub compiler: String,
+    /// Further flags.
+    #[serde(default)]
+    pub flags: Vec<String>,
+}
+
+/// How a program is run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Run {
+    /// As a process of this machine.
+    Host,
+    /// Under QEMU's user emulation.
+    QemuUser {
+        /// Emulator, for example `qemu-aarch64`.
+        emulator: String,
+        /// `-cpu`.
+        cpu: String,
+        /// `-L`: where the loader and the libraries are.
+        sysroot: String,
+    },
+    /// On a board that QEMU emulates, with semihosting.
+    QemuSystem {
+        /// Emulator, for example `qemu-system-arm`.
+        emulator: String,
+        /// `-M`.
+        machine: String,
+        /// Where the board's flash and RAM lie: first address and length in bytes.
+        flash: (u64, u64),
+        /// RAM likewise.
+        ram: (u64, u64),
+    },
+}
+
+/// Instructions per operation, as compilers spell them on this target.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Integer addition, logic, comparison.
+    pub alu: f64,
+    /// 32-bit product.
+    pub mul: f64,
+    /// 64-bit product or shift.
+    pub wide: f64,
+    /// `f32` operation.
+    pub float: f64,
+    /// Population count.
+    pub popcount: f64,
+    /// Load from RAM or flash.
+    pub load: f64,
+    /// Store.
+    pub store: f64,
+    /// Counting, comparing and jumping back, per turn of a loop.
+    pub turn: f64,
+}
+
+impl Target {
+    /// The names of all targets, in the table's order.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        sq_templates::TARGETS.iter().map(|(name, _)| *name)
+    }
+
+    /// Reads a target and what it inherits.
+    pub fn load(name: &str) -> Result<Target> {
+        let table = merged(name, 0)?;
+        Target::deserialize(toml::Value::Table(table))
+            .map_err(|e| Diag::new(Code::Internal, format!("targets/{name}.toml: {e}")).into())
+    }
+}
+
+/// The tables of `name` and its ancestors laid over one another, the nearest on top.
+fn merged(name: &str, depth: usize) -> Result<toml::Table> {
+    let broken = |what: String| Diag::new(Code::Internal, format!("targets/{name}.toml: {what}"));
+    let Some((_, text)) = sq_templates::TARGETS.iter().find(|(n, _)| *n == name) else {
+        let known: Vec<_> = Target::names().collect();
+        return Err(Diag::new(Code::UnknownTarget, format!("`{name}` is none of {}", known.join(", "))).into());
+    };
+    if depth > 8 {
+        return Err(broken("inherits from itself".into()).into());
+    }
+    let mut own: toml::Table = text.parse().map_err(|e: toml::de::Error| broken(e.to_string()))?;
+    match own.remove("inherits") {
+        None => Ok(own),
+        Some(toml::Value::String(parent)) => {
+            let mut base = merged(&parent, depth + 1)?;
+            overlay(&mut base, own);
+            Ok(base)
+        }
+        Some(other) => Err(broken(format!("`inherits` is {other}, not a name")).into()),
+    }
+}
+
+/// Lays `top` over `base`; tables are merged, except a `run` table, whose keys depend on its kind.
+fn overlay(base: &mut toml::Table, top: toml::Table) {
+    for (key, value) in top {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(b)), toml::Value::Table(t)) if key != "run" => overlay(b, t),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_reads() {
+        for name in Target::names() {
+            let target = Target::load(name).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
+            assert!(!target.doc.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_target_lists_the_known_ones() {
+        let e = Target::load("z80").unwrap_err();
+        assert_eq!(e[0].code, Code::UnknownTarget);
+        assert!(e[0].found.contains("cortex-m4"), "{}", e[0].found);
+    }
+}
