@@ -1,1 +1,26 @@
-//! Smart Quantization training.
+//! Smart Quantization training: networks whose layers choose binary or ternary weights by themselves.
+//!
+//! Method: R. Razani, G. Morin, E. Sari, V. Partovi Nia, "Adaptive Binary-Ternary Quantization", arXiv 1909.12205.
+//!
+//! | room | job | knows burn |
+//! |---|---|---|
+//! | [`data`] | data sets from their official files, batches in an order of our own | no |
+//! | [`quant`] | the Smart Quantization formulas; [`quant::reparam`] hangs them on a parameter | only `reparam` |
+//! | [`ops`] | the operations that the framework lacks or has slowly, with their gradients | only the glue |
+//! | [`nn`] | architectures and the network built from one | yes |
+//! | [`train`] | the loop: objective, schedule, reports | yes |
+//! | [`checkpoint`] | a run on disk, resumed bit for bit | yes |
+//! | [`network`] | a trained network as plain numbers, which is all that [`export`] sees | no |
+//! | [`export`] | ONNX writing; [`reference`] runs the file in tract | no |
+
+pub mod arch;
+pub mod checkpoint;
+pub mod data;
+pub mod export;
+pub mod network;
+pub mod nn;
+pub mod ops;
+pub mod progress;
+pub mod quant;
+pub mod reference;
+pub mod train;
