@@ -14,6 +14,8 @@
 //!   is 0 or 1. `f32` to integer does not exist.
 //! * There is no division.
 
+pub mod build;
+
 use std::fmt;
 
 /// Type of a scalar.
@@ -190,9 +192,6 @@ pub struct VarDecl {
     pub ty: Ty,
     /// Whether `Set` may update it.
     pub mutable: bool,
-    /// For a mutable integer: bounds that it keeps at every moment, stated by the builder with its reason in a comment and
-    /// checked by the interpreter in tests. For proofs.
-    pub range: Option<(i64, i64)>,
 }
 
 /// A function.
@@ -294,6 +293,20 @@ impl Kernel {
     /// The parameters: every buffer that is not `Const`, in order.
     pub fn params(&self) -> impl Iterator<Item = &BufDecl> {
         self.bufs.iter().filter(|b| b.role != Role::Const)
+    }
+
+    /// A new variable; its name is made unique with a number.
+    pub fn fresh(&mut self, name: &str, ty: Ty, mutable: bool) -> Var {
+        let taken = |n: &str| self.vars.iter().any(|v| v.name == n) || self.bufs.iter().any(|b| b.name == n);
+        let unique = (0..)
+            .map(|i| if i == 0 { name.to_string() } else { format!("{name}{i}") })
+            .find(|n| !taken(n));
+        self.vars.push(VarDecl {
+            name: unique.expect("names are endless"),
+            ty,
+            mutable,
+        });
+        Var(self.vars.len() as u32 - 1)
     }
 
     /// Type of an expression of this kernel.
