@@ -101,19 +101,24 @@ impl Checkpoint {
         Checkpoint::find(out)?.with_context(|| format!("{} has no finished epoch", out.display()))
     }
 
-    /// The network, on `device`.
-    pub fn net(&self, device: &Device) -> Result<Net> {
+    /// The network, off the training device.
+    pub fn net(&self) -> Result<Net> {
+        self.net_on(&Device::flex())
+    }
+
+    /// The network on the training device, and `optimizer` with the state it had.
+    pub fn resume(&self, optimizer: ModuleOptimizer) -> Result<(Net, ModuleOptimizer)> {
+        let path = self.directory.join(OPTIMIZER);
+        let optimizer = optimizer
+            .load(&path)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        Ok((self.net_on(&Device::flex().autodiff())?, optimizer))
+    }
+
+    fn net_on(&self, device: &Device) -> Result<Net> {
         let path = self.directory.join(MODEL);
         let net = self.run.config.net(device)?;
         net.try_load_file(&path)
-            .with_context(|| format!("{} is damaged", path.display()))
-    }
-
-    /// `optimizer` with the state it had.
-    pub fn optimizer(&self, optimizer: ModuleOptimizer) -> Result<ModuleOptimizer> {
-        let path = self.directory.join(OPTIMIZER);
-        optimizer
-            .load(&path)
             .with_context(|| format!("{} is damaged", path.display()))
     }
 }

@@ -196,7 +196,7 @@ fn command_line() -> String {
 
 fn export_command(run: &Path, output: &Path) -> Result<()> {
     let checkpoint = Checkpoint::load(run)?;
-    let net = checkpoint.net(&burn::tensor::Device::flex())?;
+    let net = checkpoint.net()?;
     export::export(&net, &card(&checkpoint)?, output)
 }
 
@@ -222,10 +222,7 @@ fn eval_command(path: &Path, data: &str, data_dir: Option<&Path>) -> Result<()> 
     let (accuracy, images) = if path.is_dir() {
         let checkpoint = Checkpoint::load(path)?;
         let test = data::load(&checkpoint.run.config.data, &directory)?.test;
-        (
-            train::accuracy(&checkpoint.net(&burn::tensor::Device::flex())?, &test)?,
-            test.len(),
-        )
+        (train::accuracy(&checkpoint.net()?, &test)?, test.len())
     } else {
         let test = data::load(data, &directory)?.test;
         (reference::accuracy(path, &test)?, test.len())

@@ -7,6 +7,7 @@ use crate::export::INPUT_SCALE;
 use crate::nn::{ActivationKind, Net};
 use crate::progress::Progress;
 use crate::quant::reparam::{LayerReport, Project, SqConfig};
+use crate::quant::{BETA_MAX, BETA_MIN};
 use crate::reference::hits;
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
@@ -51,14 +52,61 @@ pub struct Config {
 impl Config {
     /// A fresh network for these settings.
     pub fn net(&self, device: &Device) -> Result<Net> {
-        let arch = Arch::named(&self.arch).with_context(|| {
+        Ok(Net::new(&self.arch()?, self.activations, self.sq, device))
+    }
+
+    fn arch(&self) -> Result<Arch> {
+        Arch::named(&self.arch).with_context(|| {
             format!(
                 "unknown architecture `{}`; known are {}",
                 self.arch,
                 arch::NAMES.join(", ")
             )
-        })?;
-        Ok(Net::new(&arch, self.activations, self.sq, device))
+        })
+    }
+
+    /// Refuses settings that cannot train on `split`.
+    fn check(&self, split: &Split) -> Result<()> {
+        let (arch, sq) = (self.arch()?, &self.sq);
+        for set in [&split.train, &split.test] {
+            ensure!(!set.is_empty(), "no images in the training or the test set");
+            ensure!(
+                set.shape == arch.input,
+                "{} takes images {:?}, not {:?}",
+                self.arch,
+                arch.input,
+                set.shape
+            );
+        }
+        ensure!(self.epochs > 0, "no epochs to train");
+        ensure!(
+            self.freeze_epochs <= self.epochs,
+            "{} frozen epochs of {}",
+            self.freeze_epochs,
+            self.epochs
+        );
+        ensure!(
+            self.batch > 1,
+            "a batch of {} has no variance to normalise by",
+            self.batch
+        );
+        ensure!(
+            self.learning_rate > 0.0,
+            "learning rate {} is not positive",
+            self.learning_rate
+        );
+        ensure!(
+            (BETA_MIN..=BETA_MAX).contains(&sq.beta),
+            "beta {} is not in {BETA_MIN}..={BETA_MAX}",
+            sq.beta
+        );
+        ensure!(
+            sq.lambda >= 0.0 && sq.gamma >= 0.0,
+            "lambda {} or gamma {} is negative",
+            sq.lambda,
+            sq.gamma
+        );
+        Ok(())
     }
 
     /// Learning rate of step `step` of `steps`.
@@ -102,12 +150,7 @@ pub fn train(
     mut observe: impl FnMut(&EpochReport) -> Result<()>,
 ) -> Result<Net> {
     let config = &run.config;
-    ensure!(
-        config.batch > 1,
-        "a batch of {} has no variance to normalise by",
-        config.batch
-    );
-    ensure!(config.freeze_epochs <= config.epochs, "more frozen epochs than epochs");
+    config.check(split)?;
     let device = Device::flex();
     let mut optimizer = AdamConfig::new().init();
     let mut history = Vec::new();
@@ -122,8 +165,7 @@ pub fn train(
             begun.command
         );
         if let Some(checkpoint) = Checkpoint::find(out)? {
-            net = checkpoint.net(&device.clone().autodiff())?;
-            optimizer = checkpoint.optimizer(optimizer)?;
+            (net, optimizer) = checkpoint.resume(optimizer)?;
             history = checkpoint.history;
         }
     } else {

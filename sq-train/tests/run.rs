@@ -152,6 +152,18 @@ fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
         "{}",
         error(&other, true)
     );
+    other.config.sq.beta = 0.5;
+    assert!(
+        error(&other, false).contains("beta 0.5 is not in"),
+        "{}",
+        error(&other, false)
+    );
+
+    let model = out.join("epoch-003").join("model.bpk");
+    let bytes = std::fs::read(&model).unwrap();
+    std::fs::write(&model, &bytes[..bytes.len() / 2]).unwrap();
+    let damaged = Checkpoint::load(&out).unwrap().net().unwrap_err().to_string();
+    assert!(damaged.contains("model.bpk is damaged"), "{damaged}");
 }
 
 fn exported_file_agrees(kind: ActivationKind, split: &Split, temp: &Path) {

@@ -1,7 +1,7 @@
 //! The formulas of Smart Quantization for one weight, in plain numbers.
 //!
 //! With latent weight `w`, scale `mu > 0`, shape `beta` in [pi/4, pi/2) and power `p` in {1, 2}
-//! (arXiv 1909.12205, section 3):
+//! (arXiv 1909.12205):
 //!
 //! * regulariser `R(w) = min( ||w| - mu|^p , tan(beta) |w|^p )`: wells at -mu and +mu from the first branch, at 0 from
 //!   the second. At `beta = pi/4` the three wells are alike; as `beta -> pi/2` the well at 0 closes and two remain;
