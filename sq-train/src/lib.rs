@@ -11,7 +11,7 @@
 //! | [`train`] | the loop: objective, schedule, reports | yes |
 //! | [`checkpoint`] | a run on disk, resumed bit for bit | yes |
 //! | [`network`] | a trained network as plain numbers, which is all that [`export`] sees | no |
-//! | [`export`] | ONNX writing; [`reference`] runs the file in tract | no |
+//! | [`export`] | ONNX writing; [`mod@reference`] runs the file in tract | no |
 
 pub mod arch;
 pub mod checkpoint;

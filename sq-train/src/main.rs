@@ -11,6 +11,7 @@ use sq_train::quant::Power;
 use sq_train::quant::reparam::SqConfig;
 use sq_train::train::{self, Config};
 use sq_train::{arch, progress, reference};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -147,8 +148,7 @@ fn train_command(args: TrainArgs) -> Result<()> {
         command: command_line(),
     };
     train::train(&run, &split, &out, resume, |report| {
-        println!("{}", progress::describe(report));
-        Ok(())
+        writeln!(io::stdout(), "{}", progress::describe(report)).context("cannot print the report")
     })?;
     Ok(())
 }
