@@ -1,8 +1,9 @@
 //! Convolution of square kernels at stride 1 on plain slices: im2col and one matrix product per sample and tile.
 //!
 //! The framework's own weight gradient is a convolution with the batch as channels, whose matrix product has only
-//! `kernel * kernel` rows; on 2 cores it reached 64 to 99 GFLOP/s of about 300. Written as one product per sample, summed
-//! over a fixed number of groups, LeNet-5's step is 1.5 times as fast. Results do not depend on the number of threads.
+//! `kernel * kernel` rows; on 2 cores it reached 64 to 99 GFLOP/s of about 300. Here it is one product per sample, summed
+//! over a fixed number of groups. Together with `norm` this made LeNet-5's training step 1.55 times as fast (burn 0.22.1,
+//! batch 128). Results do not depend on the number of threads.
 
 use super::gemm::{Matrix, MatrixMut, product};
 use rayon::prelude::*;
