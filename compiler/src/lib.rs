@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod diag;
+pub mod import;
 pub mod ir;
 pub mod kir;
+pub mod passes;
 pub mod target;

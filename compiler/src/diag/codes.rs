@@ -45,6 +45,7 @@ codes! {
     UnsupportedType "E0208" "unsupported element type" "use float32, uint8 or int8 tensors";
     CyclicGraph "E0209" "graph is not acyclic" "check the model with the ONNX checker";
     TooLarge "E0210" "model is too large" "split or shrink the model";
+    Ports "E0211" "not one input and one output" "cut the model so that one input and one output remain";
 
     // E03: what the passes cannot do.
     NotFused "E0301" "no exact integer form" "see the operator list in the README for the forms that compile";

@@ -51,6 +51,16 @@ impl Graph {
         NodeId(id)
     }
 
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.inner.node_count()
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The node behind an id of this graph.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.inner[id.0]

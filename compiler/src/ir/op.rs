@@ -148,10 +148,12 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
-    /// `x * mul + add` per channel, or for all channels where there is one entry.
+    /// `x * mul / div + add` per channel, or for all channels where there is one entry.
     Affine {
         /// Factors.
         mul: Vec<f32>,
+        /// Divisors, not 0: a file may divide by 255, and 1/255 is no `f32`.
+        div: Vec<f32>,
         /// Addends.
         add: Vec<f32>,
     },

@@ -1,0 +1,12 @@
+//! `Add`.
+
+use super::arithmetic::{Pair, affine, pair};
+use crate::diag::Diag;
+use crate::import::builder::{Args, Builder, Value};
+
+pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
+    match pair(b, args, |x, y| x + y)? {
+        Pair::Folded(value) => Ok(value),
+        Pair::Mixed { tensor, constant, .. } => affine(b, args, tensor, [vec![1.0], vec![1.0], constant]),
+    }
+}

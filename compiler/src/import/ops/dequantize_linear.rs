@@ -1,0 +1,103 @@
+//! `DequantizeLinear`: of a computed 8-bit tensor, or of constant codes.
+
+use crate::diag::{Code, Diag};
+use crate::import::builder::{Args, Builder, Value};
+use crate::import::tensor::{Codes, Const};
+use crate::ir::{Elem, Op};
+use std::rc::Rc;
+
+pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
+    args.attributes.require("block_size", 0)?;
+    match args.value(0)? {
+        Value::Const(c) => fold(b, args, c),
+        _ => {
+            let x = args.computed(0)?;
+            let scale = args.positive(1)?;
+            let zero_point = zero_point(args, b.ty(x).elem)?;
+            b.step(args, Op::Dequantize { scale, zero_point }, x).map(Value::Node)
+        }
+    }
+}
+
+/// The one zero point of a computed tensor, whose type must be the tensor's.
+pub(super) fn zero_point(args: &Args, elem: Elem) -> Result<i32, Diag> {
+    let Some(Value::Const(c)) = args.get(2) else {
+        return Ok(0);
+    };
+    let expected = match elem {
+        Elem::U8 => "uint8",
+        Elem::I8 => "int8",
+        _ => {
+            return Err(Diag::new(
+                Code::UnsupportedType,
+                format!("dequantises a tensor of {elem}"),
+            ));
+        }
+    };
+    if c.type_name() != expected {
+        let found = format!("the zero point is {}, the tensor {expected}", c.type_name());
+        return Err(Diag::new(Code::UnsupportedType, found).tensor(&args.proto.input[2]));
+    }
+    match c.as_integers().as_deref() {
+        Some([zero]) => Ok(*zero),
+        _ => Err(args.mismatch(format!("the zero point has {} values for one scale", c.len()))),
+    }
+}
+
+fn fold(b: &mut Builder, args: &Args, c: &Const) -> Result<Value, Diag> {
+    let codes = c
+        .as_integers()
+        .ok_or_else(|| args.unsupported(format!("dequantises {}", c.type_name())))?;
+    let scale = args.floats(1)?;
+    if let Some(s) = scale.iter().find(|s| **s <= 0.0) {
+        return Err(
+            Diag::new(Code::BadInitializer, format!("is {s}; a scale is positive")).tensor(&args.proto.input[1])
+        );
+    }
+    let zeros = match args.get(2) {
+        None => vec![0; scale.len()],
+        Some(_) => args.constant(2)?.as_integers().unwrap_or_default(),
+    };
+    let axis = axis(args, &c.dims, scale.len())?;
+    if zeros.len() != scale.len() {
+        return Err(args.mismatch(format!("{} zero points for {} scales", zeros.len(), scale.len())));
+    }
+    b.fold(codes.len())?;
+    let inner: usize = c.dims[(axis + 1).min(c.dims.len())..].iter().product();
+    let channel = |i: usize| if scale.len() == 1 { 0 } else { i / inner % scale.len() };
+    let values: Vec<i32> = codes
+        .iter()
+        .enumerate()
+        .map(|(i, &x)| x.wrapping_sub(zeros[channel(i)]))
+        .collect();
+    let folded: Vec<f32> = values
+        .iter()
+        .enumerate()
+        .map(|(i, &x)| x as f32 * scale[channel(i)])
+        .collect();
+    super::arithmetic::finite(args, &folded)?;
+    Ok(Value::Const(Rc::new(Const {
+        codes: Some(Codes {
+            values,
+            scale: scale.to_vec(),
+            axis,
+        }),
+        ..Const::f32(c.dims.clone(), folded)
+    })))
+}
+
+/// The axis that scales run along; it must be as long as they are many, unless there is one.
+pub(super) fn axis(args: &Args, dims: &[usize], scales: usize) -> Result<usize, Diag> {
+    if scales == 1 {
+        return Ok(0);
+    }
+    let axis = args.attributes.int("axis", 1)?;
+    let rank = dims.len() as i64;
+    let place = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(usize::MAX);
+    match dims.get(place) {
+        Some(&d) if d == scales => Ok(place),
+        _ => Err(args.mismatch(format!(
+            "{scales} scales along axis {axis} do not fit the shape {dims:?}"
+        ))),
+    }
+}

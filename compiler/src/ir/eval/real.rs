@@ -1,0 +1,202 @@
+//! The imported dialect: exact real numbers.
+//!
+//! A value is a rational with at most one square root ([`Surd`]). Where that does not suffice - a convolution that reads
+//! roots, a second root - the value goes on as an `f64`: such parts of a network are float parts, and their fused form is not
+//! exact either.
+
+use super::fused::pool;
+use super::{Tensor, Value};
+use crate::ir::exact::{Norm, Q, Surd, integer, rational};
+use crate::ir::verify::conv_extent;
+use crate::ir::{Elem, Geometry, Op, Ty, WeightData, Weights};
+use num_traits::{ToPrimitive, Zero};
+use std::cmp::Ordering;
+
+/// Real numbers in logical row-major order.
+pub(super) struct Reals(Vec<Number>);
+
+#[derive(Clone, Debug)]
+enum Number {
+    Exact(Surd),
+    Near(f64),
+}
+
+impl Reals {
+    /// What an operation reads in a stored value.
+    pub fn read(op: &Op, t: &Tensor) -> Reals {
+        let number = |x: i64| Number::Exact(integer(x).into());
+        let dequantized = |x: i64| match op {
+            Op::Dequantize { scale, zero_point } => {
+                Number::Exact((rational(*scale) * integer(x - i64::from(*zero_point))).into())
+            }
+            _ => number(x),
+        };
+        Reals(match t {
+            Tensor::U8(v) => v.iter().map(|&x| dequantized(x.into())).collect(),
+            Tensor::I8(v) => v.iter().map(|&x| dequantized(x.into())).collect(),
+            Tensor::Sign(v) => v.iter().map(|&x| number(if x { 1 } else { -1 })).collect(),
+            Tensor::F32(v) => v
+                .iter()
+                .map(|&x| Q::from_float(x).map_or(Number::Near(x.into()), |q| Number::Exact(q.into())))
+                .collect(),
+        })
+    }
+
+    /// Rounded to nearest, ties to even.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let round = |n: &Number| match n {
+            Number::Exact(s) => s.to_f32(),
+            Number::Near(x) => *x as f32,
+        };
+        self.0.iter().map(round).collect()
+    }
+}
+
+/// One operation of the imported dialect.
+pub(super) fn step(op: &Op, from: &Ty, x: &Reals, to: &Ty) -> Value {
+    let pixels = to.len() / to.chw()[0];
+    let each = |f: &dyn Fn(usize, &Number) -> Number| {
+        Value::Real(Reals(x.0.iter().enumerate().map(|(i, n)| f(i / pixels, n)).collect()))
+    };
+    match op {
+        Op::Quantize { scale, zero_point } => {
+            let (least, greatest) = if to.elem == Elem::U8 { (0, 255) } else { (-128, 127) };
+            let zero = i64::from(*zero_point);
+            let step = rational(*scale);
+            let codes =
+                x.0.iter()
+                    .map(|n| n.quantize(&step, least - zero, greatest - zero) + zero);
+            Value::Stored(match to.elem {
+                Elem::U8 => Tensor::U8(codes.map(|c| c as u8).collect()),
+                _ => Tensor::I8(codes.map(|c| c as i8).collect()),
+            })
+        }
+        Op::Sign => Value::Stored(Tensor::Sign(
+            x.0.iter().map(|n| n.against_zero() != Ordering::Less).collect(),
+        )),
+        Op::Relu => each(&|_, n| match n.against_zero() {
+            Ordering::Less => Number::Exact(Q::zero().into()),
+            _ => n.clone(),
+        }),
+        Op::Affine { mul, div, add } => {
+            let at = |v: &[f32], c: usize| rational(if v.len() == 1 { v[0] } else { v[c] });
+            each(&|c, n| n.affine(&(at(mul, c) / at(div, c)), &at(add, c)))
+        }
+        Op::BatchNorm {
+            scale,
+            bias,
+            mean,
+            variance,
+            epsilon,
+        } => each(&|c, n| n.batch_norm(&Norm::new(scale[c], bias[c], mean[c], variance[c], *epsilon))),
+        Op::MaxPool(w) => Value::Real(Reals(pool(&x.0, from.chw(), w, to.chw(), Number::max))),
+        Op::Conv { weights, geom, bias } => Value::Real(conv(x, from.chw(), weights, geom, bias.as_deref())),
+        Op::Dense { weights, bias } => Value::Real(conv(x, from.chw(), weights, &Geometry::UNIT, bias.as_deref())),
+        // What was read in the stored value is the result already.
+        _ => Value::Real(Reals(x.0.clone())),
+    }
+}
+
+impl Number {
+    fn near(&self) -> f64 {
+        match self {
+            Number::Exact(s) => s.estimate().0,
+            Number::Near(x) => *x,
+        }
+    }
+
+    fn against_zero(&self) -> Ordering {
+        match self {
+            Number::Exact(s) => s.cmp(&Q::zero()),
+            Number::Near(x) => x.total_cmp(&0.0),
+        }
+    }
+
+    fn quantize(&self, step: &Q, lo: i64, hi: i64) -> i64 {
+        match self {
+            Number::Exact(s) => s.quantize(step, lo, hi),
+            Number::Near(x) => ((x / float(step)).round_ties_even() as i64).clamp(lo, hi),
+        }
+    }
+
+    fn affine(&self, mul: &Q, add: &Q) -> Number {
+        match self {
+            Number::Exact(s) => {
+                let mut s = s.clone();
+                s.affine(mul, add);
+                Number::Exact(s)
+            }
+            Number::Near(x) => Number::Near(x * float(mul) + float(add)),
+        }
+    }
+
+    fn batch_norm(&self, n: &Norm) -> Number {
+        if let Number::Exact(s) = self {
+            let mut s = s.clone();
+            if s.batch_norm(n).is_ok() {
+                return Number::Exact(s);
+            }
+        }
+        Number::Near((self.near() - float(&n.mean)) * float(&n.gain) / float(&n.variance).sqrt() + float(&n.bias))
+    }
+
+    /// The greater one. Two exact numbers of one channel share their root, so that the estimate decides unless they are equal.
+    fn max(self, other: Number) -> Number {
+        if self.near() < other.near() { other } else { self }
+    }
+
+    fn rational(&self) -> Option<Q> {
+        match self {
+            Number::Exact(s) => s.rational(),
+            Number::Near(_) => None,
+        }
+    }
+}
+
+fn float(q: &Q) -> f64 {
+    q.to_f64().unwrap_or(f64::NAN)
+}
+
+fn conv(x: &Reals, map: [usize; 3], w: &Weights, geom: &Geometry, bias: Option<&[f32]>) -> Reals {
+    let [outputs, inputs, kh, kw] = w.shape;
+    let Some([rows, columns]) = conv_extent(map, w.shape, geom) else {
+        return Reals(Vec::new());
+    };
+    let rationals: Option<Vec<Q>> = x.0.iter().map(Number::rational).collect();
+    let mut out = Vec::with_capacity(outputs * rows * columns);
+    for o in 0..outputs {
+        let first = o / (outputs / geom.groups) * inputs;
+        for (y, column) in (0..rows).flat_map(|y| (0..columns).map(move |c| (y, c))) {
+            let mut exact = bias.map_or_else(Q::zero, |b| rational(b[o]));
+            let mut near = float(&exact);
+            for i in 0..inputs {
+                for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
+                    let row = (y * geom.stride[0] + ky * geom.dilation[0]).wrapping_sub(geom.pads[0]);
+                    let col = (column * geom.stride[1] + kx * geom.dilation[1]).wrapping_sub(geom.pads[1]);
+                    if row >= map[1] || col >= map[2] {
+                        continue;
+                    }
+                    let at = ((first + i) * map[1] + row) * map[2] + col;
+                    let weight = weight(w, o, ((o * inputs + i) * kh + ky) * kw + kx);
+                    match &rationals {
+                        Some(x) => exact += &x[at] * weight,
+                        None => near += x.0[at].near() * float(&weight),
+                    }
+                }
+            }
+            out.push(if rationals.is_some() {
+                Number::Exact(exact.into())
+            } else {
+                Number::Near(near)
+            });
+        }
+    }
+    Reals(out)
+}
+
+fn weight(w: &Weights, output: usize, tap: usize) -> Q {
+    match &w.data {
+        WeightData::Float(values) => rational(values[tap]),
+        WeightData::Coded { codes, scale, .. } => rational(scale[output]) * integer(codes[tap].into()),
+    }
+}

@@ -1,0 +1,191 @@
+//! [`Op::Quantize`] behind a layer: `clamp((sum * mul + add) >> shift, lo, hi)`, equal to the real quantizer at every
+//! reachable sum.
+//!
+//! A quantizer behind a nondecreasing function is a staircase: it is known by its edges `t[k]`, the least sum that gives `k` or
+//! more. For fixed `mul` and `shift`, the integer form has the same edge iff `t[k] * mul + add >= k << shift` and
+//! `(t[k] - 1) * mul + add < k << shift`. Each edge bounds `add` from both sides; if the bounds leave an integer, every edge
+//! agrees, so every reachable sum does.
+
+use super::function::Function;
+use super::layer::{Layer, end, not_fused};
+use crate::diag::{Diag, Result};
+use crate::ir::exact::{Q, rational};
+use crate::ir::{Elem, Epilogue, Graph, NodeId, Op};
+
+pub(super) fn run(g: &mut Graph) -> Result<()> {
+    let mut found = Vec::new();
+    for conv in g.find(|op| matches!(op, Op::Conv { .. })) {
+        if let (_, Some(quantize)) = end(g, conv)
+            && matches!(g.node(quantize).op, Op::Quantize { .. })
+            && let Err(diag) = fuse(g, conv, quantize)
+        {
+            found.push(diag);
+        }
+    }
+    if found.is_empty() { Ok(()) } else { Err(found) }
+}
+
+fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<(), Diag> {
+    let layer = Layer::collect(g, conv)?;
+    let Some(sums) = &layer.sums else {
+        let found = format!("it quantises the output of `{}`, whose sums are float", layer.name);
+        return Err(not_fused(g, quantize, found));
+    };
+    let Op::Quantize { scale, zero_point } = g.node(quantize).op else {
+        return Err(not_fused(g, quantize, "it is no quantizer".into()));
+    };
+    let elem = g.node(quantize).ty.elem;
+    let (least, greatest) = if elem == Elem::U8 { (0, 255) } else { (-128, 127) };
+    let quantizer = Quantizer {
+        step: rational(scale),
+        zero: i64::from(zero_point),
+    };
+    let stairs: Vec<_> = layer
+        .functions
+        .iter()
+        .zip(sums)
+        .map(|(f, &bounds)| Stairs::new(f, &quantizer, bounds, (least, greatest)))
+        .collect();
+    // A rectifier lifts the least output of every channel; what no channel falls below is the clamp's business.
+    let lo = stairs.iter().map(|s| s.lo).min().unwrap_or(least);
+    let hi = stairs.iter().map(|s| s.hi).max().unwrap_or(greatest);
+    let mut forms = Vec::with_capacity(stairs.len());
+    for (o, s) in stairs.iter().enumerate() {
+        let form = (0..=62).find_map(|shift| s.form(shift, lo, hi)).ok_or_else(|| {
+            let found = format!(
+                "no multiplication and shift rounds output channel {o} of `{}` exactly",
+                layer.name
+            );
+            not_fused(g, quantize, found).help(
+                "its scales make many sums fall on rounding ties; scales that are no ratios of small integers do not",
+            )
+        })?;
+        forms.push(form);
+    }
+    // One shift for all channels, where there is one, spares generated code a table.
+    let common = forms.iter().map(|f| u32::from(f.shift)).max().unwrap_or(0);
+    let uniform =
+        (common..=62).find_map(|shift| stairs.iter().map(|s| s.form(shift, lo, hi)).collect::<Option<Vec<_>>>());
+    let forms = uniform.unwrap_or(forms);
+    let epilogue = Epilogue::Requant {
+        mul: forms.iter().map(|f| f.mul).collect(),
+        add: forms.iter().map(|f| f.add).collect(),
+        shift: forms.iter().map(|f| f.shift).collect(),
+        lo: lo as i32,
+        hi: hi as i32,
+    };
+    layer.replace(g, quantize, elem, epilogue);
+    Ok(())
+}
+
+struct Quantizer {
+    step: Q,
+    zero: i64,
+}
+
+/// A staircase over the reachable sums.
+struct Stairs {
+    /// Bounds of the sum.
+    first: i64,
+    last: i64,
+    /// Least and greatest output.
+    lo: i64,
+    hi: i64,
+    /// `edges[i]`: the least sum that gives `lo + 1 + i` or more.
+    edges: Vec<i64>,
+    /// Average rise, in outputs per unit of the sum.
+    rise: f64,
+}
+
+/// Numbers of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Form {
+    mul: i32,
+    add: i64,
+    shift: u8,
+}
+
+impl Stairs {
+    fn new(f: &Function, q: &Quantizer, (first, last): (i64, i64), (least, greatest): (i64, i64)) -> Self {
+        let edge = |k: i64| f.rounds_to(k - q.zero, &q.step, first, last);
+        let (mut lo, mut edges) = (least, Vec::new());
+        let mut hi = least;
+        for k in least + 1..=greatest {
+            let t = edge(k);
+            if t > last {
+                break;
+            }
+            hi = k;
+            if t <= first && edges.is_empty() {
+                lo = k;
+            } else {
+                edges.push(t);
+            }
+        }
+        let mut rise = f.rise();
+        rise.affine(&(Q::from_integer(1.into()) / &q.step), &Q::from_integer(0.into()));
+        Stairs {
+            first,
+            last,
+            lo,
+            hi,
+            edges,
+            rise: rise.estimate().0,
+        }
+    }
+
+    /// Numbers with this shift that give the same outputs under a clamp to `lo..=hi`, if there are any.
+    fn form(&self, shift: u32, lo: i64, hi: i64) -> Option<Form> {
+        let scaled = (self.rise * (shift as f64).exp2()).round();
+        if self.edges.is_empty() {
+            return self.fit(0, shift, lo, hi);
+        }
+        // A step steeper than any factor is as steep as the greatest one.
+        if scaled > f64::from(i32::MAX) && shift > 0 {
+            return None;
+        }
+        let mul = scaled.clamp(1.0, f64::from(i32::MAX)) as i64;
+        // A staircase of few steps may want a slope beside the line's.
+        [mul, mul + 1, mul - 1]
+            .into_iter()
+            .filter(|m| (1..=i64::from(i32::MAX)).contains(m))
+            .find_map(|m| self.fit(m, shift, lo, hi))
+    }
+
+    /// The addend for a factor and a shift.
+    fn fit(&self, mul: i64, shift: u32, lo: i64, hi: i64) -> Option<Form> {
+        let (mul, one) = (i128::from(mul), 1i128 << shift);
+        let (mut least, mut greatest) = (i128::MIN, i128::MAX);
+        let mut reach = |sum: i64, k: i64| least = least.max(i128::from(k) * one - i128::from(sum) * mul);
+        // Channels whose own range is narrower than the clamp's must not leave it.
+        if self.lo > lo {
+            reach(self.first, self.lo);
+        }
+        for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
+            reach(t, k);
+        }
+        let mut stay = |sum: i64, k: i64| greatest = greatest.min(i128::from(k) * one - i128::from(sum) * mul - 1);
+        for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
+            stay(t - 1, k);
+        }
+        if self.hi < hi {
+            stay(self.last, self.hi + 1);
+        }
+        if least > greatest {
+            return None;
+        }
+        let add = match (least, greatest) {
+            (i128::MIN, i128::MAX) => i128::from(self.lo) * one,
+            (i128::MIN, g) => g,
+            (l, i128::MAX) => l,
+            (l, g) => l + (g - l) / 2,
+        };
+        let fits = |sum: i64| i64::try_from(i128::from(sum) * mul + add).is_ok();
+        let add64 = i64::try_from(add).ok()?;
+        (fits(self.first) && fits(self.last)).then_some(Form {
+            mul: mul as i32,
+            add: add64,
+            shift: shift as u8,
+        })
+    }
+}

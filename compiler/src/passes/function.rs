@@ -1,0 +1,141 @@
+//! What happens to the sum of one output channel on its way to the quantizer.
+
+use crate::ir::exact::{Line, Norm, Q, Surd, TwoRoots, rounding_edge};
+use num_traits::Zero;
+use std::cmp::Ordering;
+
+/// A line, cut off below and above by rectifiers.
+#[derive(Clone, Debug)]
+pub(super) struct Function {
+    line: Line,
+    floor: Option<Surd>,
+    ceiling: Option<Surd>,
+}
+
+impl Function {
+    /// `sum * slope + offset`.
+    pub fn new(slope: Q, offset: Q) -> Self {
+        Function {
+            line: Line::new(slope, offset),
+            floor: None,
+            ceiling: None,
+        }
+    }
+
+    /// Puts `y -> y * mul + add` behind it.
+    pub fn affine(&mut self, mul: &Q, add: &Q) {
+        self.line.affine(mul, add);
+        for bound in [&mut self.floor, &mut self.ceiling].into_iter().flatten() {
+            bound.affine(mul, add);
+        }
+        if *mul < Q::zero() {
+            std::mem::swap(&mut self.floor, &mut self.ceiling);
+        }
+    }
+
+    /// Puts a batch normalisation behind it.
+    pub fn batch_norm(&mut self, n: &Norm) -> Result<(), TwoRoots> {
+        self.line.batch_norm(n)?;
+        for bound in [&mut self.floor, &mut self.ceiling].into_iter().flatten() {
+            bound.batch_norm(n)?;
+        }
+        if n.gain < Q::zero() {
+            std::mem::swap(&mut self.floor, &mut self.ceiling);
+        }
+        Ok(())
+    }
+
+    /// Puts `y -> max(y, 0)` behind it.
+    pub fn relu(&mut self) {
+        let zero = Q::zero();
+        if self.floor.as_ref().is_none_or(|f| f.cmp(&zero) == Ordering::Less) {
+            self.floor = Some(zero.clone().into());
+        }
+        if self.ceiling.as_ref().is_some_and(|c| c.cmp(&zero) == Ordering::Less) {
+            self.ceiling = Some(zero.into());
+        }
+    }
+
+    /// Whether it falls anywhere. Then it falls everywhere.
+    pub fn falls(&self) -> bool {
+        self.line.direction() == Ordering::Less
+    }
+
+    /// Puts `sum -> -sum` before it.
+    pub fn mirror(&mut self) {
+        self.line.mirror();
+    }
+
+    /// Least sum in `first..=last` where a function that does not fall reaches `t` (passes it, if `strict`);
+    /// `last + 1` if there is none.
+    pub fn reaches(&self, t: &Q, strict: bool, first: i64, last: i64) -> i64 {
+        let reached = |value: &Surd| match value.cmp(t) {
+            Ordering::Less => false,
+            Ordering::Equal => !strict,
+            Ordering::Greater => true,
+        };
+        if self.floor.as_ref().is_some_and(reached) {
+            return first;
+        }
+        if self.ceiling.as_ref().is_some_and(|c| !reached(c)) {
+            return last + 1;
+        }
+        match self.line.direction() {
+            Ordering::Greater => self.line.reaches(t, strict, first, last),
+            _ if reached(self.line.offset()) => first,
+            _ => last + 1,
+        }
+    }
+
+    /// Least sum in `first..=last` whose value, in units of `step`, rounds (ties to even) to `k` or more.
+    pub fn rounds_to(&self, k: i64, step: &Q, first: i64, last: i64) -> i64 {
+        let (t, strict) = rounding_edge(k, step);
+        self.reaches(&t, strict, first, last)
+    }
+
+    /// Rise per unit of the sum.
+    pub fn rise(&self) -> Surd {
+        self.line.rise()
+    }
+
+    /// Value at sum 0, before the cuts.
+    pub fn offset(&self) -> &Surd {
+        self.line.offset()
+    }
+
+    /// Where it is cut off: below, above.
+    pub fn cuts(&self) -> (Option<&Surd>, Option<&Surd>) {
+        (self.floor.as_ref(), self.ceiling.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::exact::integer;
+
+    fn q(n: i64) -> Q {
+        integer(n)
+    }
+
+    #[test]
+    fn a_rectifier_behind_a_falling_step_cuts_above() {
+        // max(x - 2, 0) * -1 + 3: at most 3, falls from sum 2.
+        let mut f = Function::new(q(1), q(-2));
+        f.relu();
+        f.affine(&q(-1), &q(3));
+        assert!(f.falls());
+        f.mirror();
+        assert_eq!(f.reaches(&q(3), false, -10, 10), -2);
+        assert_eq!(f.reaches(&q(3), true, -10, 10), 11);
+        assert_eq!(f.reaches(&q(-5), false, -10, 10), -10);
+    }
+
+    #[test]
+    fn rounding_ties_go_to_even() {
+        let f = Function::new(q(1), q(0));
+        // sum / 2: 1 -> 0.5 -> 0, 2 -> 1, 3 -> 1.5 -> 2.
+        assert_eq!(f.rounds_to(1, &q(2), -9, 9), 2);
+        assert_eq!(f.rounds_to(2, &q(2), -9, 9), 3);
+    }
+}
