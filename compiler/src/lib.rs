@@ -7,6 +7,9 @@
 pub mod diag;
 pub mod import;
 pub mod ir;
+pub mod kernels;
 pub mod kir;
+pub mod lower;
 pub mod passes;
+pub mod plan;
 pub mod target;

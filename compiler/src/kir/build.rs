@@ -138,6 +138,11 @@ impl Builder {
         })
     }
 
+    /// Type of an expression.
+    pub fn ty(&self, e: &Expr) -> Ty {
+        self.kernel.ty(e)
+    }
+
     fn declare(&mut self, decl: BufDecl) -> Buf {
         self.kernel.bufs.push(decl);
         Buf(self.kernel.bufs.len() as u32 - 1)

@@ -1,0 +1,350 @@
+//! What every kernel of a linear layer has in common: the loops over positions, channels and the pooling window, and the
+//! epilogue. A family adds how one sum is taken.
+
+use super::view::{Layout, View, WORD};
+use super::window::{Axis, Span, Taps};
+use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window};
+use crate::kir::build::{Builder, float, floats, idx, int, ints};
+use crate::kir::{Buf, Expr, Kernel, Role, Ty, Var};
+
+/// A linear layer to build a kernel for.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// Name of the kernel.
+    pub name: String,
+    /// What it computes, for the reader of the generated source.
+    pub doc: String,
+    /// `[outputs, inputs / groups, kernel height, kernel width]`.
+    pub weights: Weights,
+    /// Where it reads.
+    pub geom: Geometry,
+    /// Pooling over the sums.
+    pub pool: Option<Window>,
+    /// From sums to outputs.
+    pub epilogue: &'a Epilogue,
+    /// Operand.
+    pub x: View,
+    /// Result.
+    pub y: View,
+    /// Least and greatest element of an integer operand.
+    pub x_range: (i64, i64),
+    /// Least sum of any channel, where sums are integers.
+    pub least: i64,
+}
+
+/// Where one sum is taken: the taps on the map, and the coordinates of the first.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Vertical taps.
+    pub rows: Taps,
+    /// Horizontal taps.
+    pub cols: Taps,
+    /// Row that the first tap reads.
+    pub y: Expr,
+    /// Column that the first tap reads.
+    pub x: Expr,
+}
+
+/// One output channel.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Its number.
+    pub o: Expr,
+    /// First input channel of its group.
+    pub first_input: Expr,
+}
+
+impl Job<'_> {
+    /// Whether sums are integers; `f32` otherwise.
+    pub fn integer(&self) -> bool {
+        self.x.elem != Elem::F32 && matches!(self.weights.data, WeightData::Coded { .. })
+    }
+
+    /// Binary or ternary codes, if the weights are such.
+    pub fn packed_codes(&self) -> Option<(Depth, &[i8])> {
+        match &self.weights.data {
+            WeightData::Coded {
+                depth: depth @ (Depth::Binary | Depth::Ternary),
+                codes,
+                ..
+            } => Some((*depth, codes)),
+            _ => None,
+        }
+    }
+
+    /// Input channels of a group.
+    pub fn inputs(&self) -> usize {
+        self.weights.shape[1]
+    }
+
+    /// Kernel height and width.
+    pub fn kernel(&self) -> [usize; 2] {
+        [self.weights.shape[2], self.weights.shape[3]]
+    }
+
+    /// Weights per output channel.
+    pub fn taps(&self) -> usize {
+        self.inputs() * self.kernel()[0] * self.kernel()[1]
+    }
+
+    /// Position in the weights' data of output `o`'s tap `k`, counted over rows, then columns, then input channels: the order
+    /// in which sums are taken.
+    pub fn source(&self, o: usize, k: usize) -> usize {
+        let [_, inputs, kh, kw] = self.weights.shape;
+        let (i, kx, ky) = (k % inputs, k / inputs % kw, k / inputs / kw);
+        ((o * inputs + i) * kh + ky) * kw + kx
+    }
+
+    /// Where a sum starts.
+    pub fn zero(&self) -> Expr {
+        if self.integer() { int(0, Ty::I32) } else { float(0.0) }
+    }
+}
+
+/// Builds the kernel of `job`. `declare` adds the weights' buffers; `sum` computes one sum.
+pub fn nest<T>(
+    job: &Job,
+    unroll: bool,
+    declare: impl FnOnce(&mut Builder) -> T,
+    sum: impl Fn(&mut Builder, &T, Buf, &Site, &Channel) -> Expr,
+) -> Kernel {
+    let mut b = Builder::new(&job.name, &job.doc);
+    let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+    let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+    let weights = declare(&mut b);
+    let epilogue = Finish::declare(&mut b, job);
+    let [kh, kw] = job.kernel();
+    let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
+    let cols = Axis::new(1, job.x.w, kw, job.y.w, &job.geom, job.pool.as_ref()).spans();
+    for row in &rows {
+        for col in &cols {
+            b.each("row", row.count, false, |b, i| {
+                b.each("col", col.count, false, |b, j| {
+                    let at = Place { row, col, i: &i, j: &j };
+                    channels(b, job, unroll, y, &at, &mut |b, channel| {
+                        let best = greatest(b, job, &at, &mut |b, site| sum(b, &weights, x, site, channel));
+                        epilogue.apply(b, best, channel.o.clone())
+                    });
+                });
+            });
+        }
+    }
+    b.finish()
+}
+
+/// One output position: the spans it belongs to, and its number in each.
+struct Place<'a> {
+    row: &'a Span,
+    col: &'a Span,
+    i: &'a Expr,
+    j: &'a Expr,
+}
+
+impl Place<'_> {
+    fn output(&self) -> (Expr, Expr) {
+        (
+            idx(self.row.start) + self.i.clone(),
+            idx(self.col.start) + self.j.clone(),
+        )
+    }
+}
+
+/// Runs `value` for every output channel and stores what it returns; signs are packed first.
+fn channels(
+    b: &mut Builder,
+    job: &Job,
+    unroll: bool,
+    y: Buf,
+    at: &Place,
+    value: &mut dyn FnMut(&mut Builder, &Channel) -> Expr,
+) {
+    let (row, col) = at.output();
+    let per_group = job.y.c / job.geom.groups;
+    if job.y.layout != Layout::Packed {
+        for (start, count) in runs(0, job.y.c, per_group) {
+            b.each("o", count, unroll, |b, o| {
+                let channel = channel(job, per_group, start, o);
+                let v = value(b, &channel);
+                b.store(y, job.y.at(channel.o, row.clone(), col.clone()), v);
+            });
+        }
+        return;
+    }
+    let whole = if per_group == job.y.c || per_group == 1 {
+        job.y.c / WORD
+    } else {
+        0
+    };
+    let mut word = |b: &mut Builder, word: Expr, from: usize, count: usize, offset: Option<Expr>| {
+        let bits = b.mutable("bits", int(0, Ty::U32));
+        for (start, count) in runs(from, count, per_group) {
+            b.each("bit", count, unroll, |b, bit| {
+                let o = match &offset {
+                    Some(g) => g.clone() * idx(WORD) + bit.clone(),
+                    None => bit.clone(),
+                };
+                let v = value(b, &channel(job, per_group, start, o));
+                let shift = (idx(start % WORD) + bit).cast(Ty::U32);
+                b.set(bits, Expr::Var(bits) | (v << shift));
+            });
+        }
+        b.store(y, job.y.at(word, row.clone(), col.clone()), Expr::Var(bits));
+    };
+    if whole > 0 {
+        b.each("word", whole, unroll, |b, g| word(b, g.clone(), 0, WORD, Some(g)));
+    }
+    for g in whole..job.y.c.div_ceil(WORD) {
+        word(b, idx(g), g * WORD, WORD.min(job.y.c - g * WORD), None);
+    }
+}
+
+/// Output channels `start..start + count` cut where a group ends, unless the group follows from the channel's number.
+fn runs(start: usize, count: usize, per_group: usize) -> Vec<(usize, usize)> {
+    if per_group == 1 {
+        return vec![(start, count)];
+    }
+    let end = start + count;
+    let mut runs = vec![];
+    let mut from = start;
+    while from < end {
+        let to = end.min((from / per_group + 1) * per_group);
+        runs.push((from, to - from));
+        from = to;
+    }
+    runs
+}
+
+fn channel(job: &Job, per_group: usize, start: usize, o: Expr) -> Channel {
+    let o = idx(start) + o;
+    let first_input = match per_group {
+        1 => o.clone() * idx(job.inputs()),
+        _ => idx(start / per_group * job.inputs()),
+    };
+    Channel { o, first_input }
+}
+
+/// The greatest sum over the pooling window; the only sum where there is none.
+fn greatest(b: &mut Builder, job: &Job, at: &Place, sum: &mut dyn FnMut(&mut Builder, &Site) -> Expr) -> Expr {
+    let site = |rows: Taps, cols: Taps, dy: Expr, dx: Expr| Site {
+        rows,
+        cols,
+        y: at.i.clone() * idx(at.row.step) + idx(rows.base) + dy * idx(job.geom.stride[0]),
+        x: at.j.clone() * idx(at.col.step) + idx(cols.base) + dx * idx(job.geom.stride[1]),
+    };
+    let (rows, cols) = (&at.row.offsets, &at.col.offsets);
+    if rows.len() * cols.len() == 1 {
+        return sum(b, &site(rows[0], cols[0], idx(0), idx(0)));
+    }
+    // No sum is below this, so it stands for "none yet".
+    let none = if job.integer() {
+        int(job.least, Ty::I32)
+    } else {
+        float(f32::MIN)
+    };
+    let best = b.mutable("best", none);
+    let keep = |b: &mut Builder, best: Var, s: Expr| b.set(best, Expr::Var(best).max(s));
+    if at.row.uniform() && at.col.uniform() {
+        b.each("dy", rows.len(), false, |b, dy| {
+            b.each("dx", cols.len(), false, |b, dx| {
+                let s = sum(b, &site(rows[0], cols[0], dy.clone(), dx));
+                keep(b, best, s);
+            });
+        });
+    } else {
+        for r in rows {
+            for c in cols {
+                let s = sum(b, &site(*r, *c, idx(0), idx(0)));
+                keep(b, best, s);
+            }
+        }
+    }
+    Expr::Var(best)
+}
+
+/// The epilogue with its tables.
+enum Finish {
+    Threshold(Buf),
+    Requant {
+        mul: Buf,
+        add: Buf,
+        shift: Shift,
+        lo: i64,
+        hi: i64,
+        ty: Ty,
+    },
+    Float {
+        mul: Buf,
+        add: Buf,
+        floor: Option<f32>,
+    },
+}
+
+enum Shift {
+    Same(u8),
+    Each(Buf),
+}
+
+impl Finish {
+    fn declare(b: &mut Builder, job: &Job) -> Finish {
+        match job.epilogue {
+            Epilogue::Threshold(t) => {
+                Finish::Threshold(b.constants("threshold", Ty::I32, ints(t.iter().map(|&v| v as i64), Ty::I32)))
+            }
+            Epilogue::Requant {
+                mul,
+                add,
+                shift,
+                lo,
+                hi,
+            } => Finish::Requant {
+                mul: b.constants("mul", Ty::I32, ints(mul.iter().map(|&v| v as i64), Ty::I32)),
+                add: b.constants("add", Ty::I64, ints(add.iter().copied(), Ty::I64)),
+                shift: match shift.iter().all(|s| s == &shift[0]) {
+                    true => Shift::Same(shift[0]),
+                    false => Shift::Each(b.constants("shift", Ty::U8, ints(shift.iter().map(|&v| v as i64), Ty::U8))),
+                },
+                lo: *lo as i64,
+                hi: *hi as i64,
+                ty: job.y.ty(),
+            },
+            Epilogue::Float { mul, add, floor } => Finish::Float {
+                mul: b.constants("mul", Ty::F32, floats(mul)),
+                add: b.constants("add", Ty::F32, floats(add)),
+                floor: *floor,
+            },
+        }
+    }
+
+    /// The value to store for a sum; a sign as a word that is 1 or 0.
+    fn apply(&self, b: &mut Builder, sum: Expr, o: Expr) -> Expr {
+        match self {
+            Finish::Threshold(t) => sum.ge(b.load(*t, o)).cast(Ty::U32),
+            Finish::Requant {
+                mul,
+                add,
+                shift,
+                lo,
+                hi,
+                ty,
+            } => {
+                let product = sum.cast(Ty::I64) * b.load(*mul, o.clone()).cast(Ty::I64) + b.load(*add, o.clone());
+                let shift = match shift {
+                    Shift::Same(s) => int(*s as i64, Ty::I64),
+                    Shift::Each(table) => b.load(*table, o).cast(Ty::I64),
+                };
+                let clamped = (product >> shift).max(int(*lo, Ty::I64)).min(int(*hi, Ty::I64));
+                clamped.cast(*ty)
+            }
+            Finish::Float { mul, add, floor } => {
+                let sum = if b.ty(&sum) == Ty::F32 { sum } else { sum.cast(Ty::F32) };
+                // Named, so that no compiler contracts product and sum.
+                let scaled = b.val("scaled", sum * b.load(*mul, o.clone()));
+                let moved = scaled + b.load(*add, o);
+                match floor {
+                    Some(f) => moved.max(float(*f)),
+                    None => moved,
+                }
+            }
+        }
+    }
+}

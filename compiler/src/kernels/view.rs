@@ -1,0 +1,100 @@
+//! How a value lies in a buffer.
+
+use crate::ir::{Elem, Ty};
+use crate::kir::{self, Expr, build::idx};
+
+/// Bits of the words that pack signs.
+pub const WORD: usize = 32;
+
+/// Order of a map's elements in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Channels outermost: `[c][h][w]`, as callers hand in and get back.
+    Planar,
+    /// Channels innermost: `[h][w][c]`.
+    Interleaved,
+    /// Signs, one bit each, +1 as 1: `[h][w][c / 32]` words; channel c is bit `c % 32`, unused bits are 0.
+    Packed,
+}
+
+/// A map in a buffer: its extents, element and order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Channels.
+    pub c: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// What an element is.
+    pub elem: Elem,
+    /// Order in memory.
+    pub layout: Layout,
+}
+
+impl View {
+    /// A value of this type in this order.
+    pub fn new(ty: &Ty, layout: Layout) -> Self {
+        let [c, h, w] = ty.chw();
+        View {
+            c,
+            h,
+            w,
+            elem: ty.elem,
+            layout,
+        }
+    }
+
+    /// The order of values that belong to the arena.
+    pub fn inner(ty: &Ty) -> Self {
+        Self::new(
+            ty,
+            if ty.elem == Elem::Sign {
+                Layout::Packed
+            } else {
+                Layout::Interleaved
+            },
+        )
+    }
+
+    /// Words or elements that one pixel takes beside its neighbour.
+    pub fn pixel(&self) -> usize {
+        match self.layout {
+            Layout::Planar => 1,
+            Layout::Interleaved => self.c,
+            Layout::Packed => self.c.div_ceil(WORD),
+        }
+    }
+
+    /// Number of words or elements.
+    pub fn elements(&self) -> usize {
+        match self.layout {
+            Layout::Planar => self.c * self.h * self.w,
+            Layout::Interleaved | Layout::Packed => self.h * self.w * self.pixel(),
+        }
+    }
+
+    /// Type of a word or element.
+    pub fn ty(&self) -> kir::Ty {
+        match self.elem {
+            Elem::U8 => kir::Ty::U8,
+            Elem::I8 => kir::Ty::I8,
+            Elem::Sign => kir::Ty::U32,
+            Elem::F32 | Elem::Real => kir::Ty::F32,
+        }
+    }
+
+    /// Distance between rows.
+    pub fn row(&self) -> usize {
+        self.w * self.pixel()
+    }
+
+    /// Index of channel (or word) `c` of the pixel in row `y` and column `x`.
+    pub fn at(&self, c: Expr, y: Expr, x: Expr) -> Expr {
+        let pixel = y * idx(self.row()) + x * idx(self.pixel());
+        match self.layout {
+            Layout::Planar => pixel + c * idx(self.h * self.w),
+            Layout::Interleaved | Layout::Packed => pixel + c,
+        }
+    }
+}

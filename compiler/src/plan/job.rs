@@ -1,0 +1,126 @@
+//! From a node of the fused graph to a job for a kernel.
+
+use crate::diag::{Code, Diag};
+use crate::ir::{Elem, Graph, NodeId, Op, WeightData, Weights, range};
+use crate::kernels::{Job, Layout, View};
+
+/// How the value of `id` lies in memory: in the caller's order where the caller holds it.
+pub fn view(g: &Graph, id: NodeId) -> View {
+    let node = g.node(id);
+    let ports = |op: &Op| matches!(op, Op::Input | Op::Output);
+    match ports(&node.op) || g.users(id).iter().any(|&u| ports(&g.node(u).op)) {
+        true => View::new(&node.ty, Layout::Planar),
+        false => View::inner(&node.ty),
+    }
+}
+
+/// The job of a linear node.
+///
+/// # Errors
+/// If the node has no kernel: it is not linear, or packed signs would be the network's result.
+pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String) -> Result<Job<'a>, Diag> {
+    let node = g.node(id);
+    let Op::Linear {
+        weights,
+        geom,
+        pool,
+        epilogue,
+    } = &node.op
+    else {
+        return Err(Diag::new(Code::NotFused, "no kernel computes it").node(&node.name));
+    };
+    let operand = g.operands(id)[0];
+    let (mut x, y) = (view(g, operand), view(g, id));
+    let x_range = match x.elem {
+        Elem::Sign => x.ty().range(),
+        _ => range::values(g, operand).unwrap_or(x.ty().range()),
+    };
+    let mut weights = weights.clone();
+    if covers(&weights, x, y) && geom.groups == 1 && geom.pads == [0; 4] && neighbours(x) {
+        weights = flatten(&weights);
+        x = View {
+            c: x.c * x.h * x.w,
+            h: 1,
+            w: 1,
+            ..x
+        };
+    }
+    let doc = describe(g, id);
+    let least = range::sums(g, id)
+        .and_then(|all| all.iter().map(|(lo, _)| *lo).min())
+        .unwrap_or(0);
+    Ok(Job {
+        name,
+        doc,
+        weights,
+        geom: *geom,
+        pool: *pool,
+        epilogue,
+        x,
+        y,
+        x_range,
+        least,
+    })
+}
+
+/// Whether the kernel is the whole map, as a dense layer's is.
+fn covers(weights: &Weights, x: View, y: View) -> bool {
+    weights.shape[2..] == [x.h, x.w] && y.h * y.w == 1
+}
+
+/// Whether the map's elements follow one another in the order of the taps, so that it can be read as a vector.
+fn neighbours(x: View) -> bool {
+    match x.layout {
+        Layout::Planar => x.c == 1 || x.h * x.w == 1,
+        Layout::Interleaved => true,
+        Layout::Packed => x.c.is_multiple_of(32),
+    }
+}
+
+/// The same weights as a matrix, taps in the order in which sums are taken.
+fn flatten(weights: &Weights) -> Weights {
+    let [o, i, kh, kw] = weights.shape;
+    let taps = i * kh * kw;
+    let source = |at: usize| {
+        let (output, k) = (at / taps, at % taps);
+        let (c, kx, ky) = (k % i, k / i % kw, k / i / kw);
+        ((output * i + c) * kh + ky) * kw + kx
+    };
+    let data = match &weights.data {
+        WeightData::Coded { depth, codes, scale } => WeightData::Coded {
+            depth: *depth,
+            codes: (0..codes.len()).map(|at| codes[source(at)]).collect(),
+            scale: scale.clone(),
+        },
+        WeightData::Float(v) => WeightData::Float((0..v.len()).map(|at| v[source(at)]).collect()),
+    };
+    Weights {
+        shape: [o, taps, 1, 1],
+        data,
+    }
+}
+
+/// A line for the reader of the generated source.
+pub fn describe(g: &Graph, id: NodeId) -> String {
+    let node = g.node(id);
+    let operand = g.node(g.operands(id)[0]);
+    let what = match &node.op {
+        Op::Linear { weights, pool, .. } => {
+            let [_, _, kh, kw] = weights.shape;
+            let depth = match &weights.data {
+                WeightData::Coded { depth, .. } => format!("{depth:?}").to_lowercase(),
+                WeightData::Float(_) => "float".into(),
+            };
+            let kind = if [kh, kw] == operand.ty.chw()[1..] {
+                "dense".into()
+            } else {
+                format!("{kh}x{kw} convolution")
+            };
+            let pool = pool.map_or(String::new(), |p| format!(", {}x{} max pool", p.size[0], p.size[1]));
+            format!("{depth} {kind}{pool}")
+        }
+        Op::MaxPool(w) => format!("{}x{} max pool", w.size[0], w.size[1]),
+        _ => "copy".into(),
+    };
+    format!("{}: {what}, {} to {}", node.name, operand.ty, node.ty)
+}
