@@ -15,6 +15,10 @@
 //! * There is no division.
 
 pub mod build;
+pub mod eval;
+pub mod interval;
+pub mod scalar;
+pub mod walk;
 
 use std::fmt;
 
@@ -330,6 +334,14 @@ impl Ty {
             Ty::Bool | Ty::U8 | Ty::I8 => 1,
             Ty::U32 | Ty::I32 | Ty::F32 | Ty::Idx => 4,
             Ty::I64 => 8,
+        }
+    }
+
+    /// Bits of an integer.
+    pub fn width(self) -> u32 {
+        match self {
+            Ty::Bool => 1,
+            _ => self.bytes() * 8,
         }
     }
 
