@@ -1,7 +1,7 @@
 //! MNIST (LeCun, Cortes, Burges): 60,000 and 10,000 images of 28x28 handwritten digits, four idx files.
 
 use super::{Dataset, Split, idx};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
 const CLASSES: u8 = 10;
@@ -19,7 +19,7 @@ fn read_half(directory: &Path, half: &str) -> Result<Dataset> {
     let labels_path = find(directory, &format!("{half}-labels-idx1-ubyte"))?;
     let (images, labels) = (idx::read(&images_path)?, idx::read(&labels_path)?);
     let [count, rows, columns] = images.dims[..] else {
-        anyhow::bail!(
+        bail!(
             "{}: {} dimensions, images have 3",
             images_path.display(),
             images.dims.len()
@@ -33,7 +33,7 @@ fn read_half(directory: &Path, half: &str) -> Result<Dataset> {
     );
     if let Some(at) = labels.data.iter().position(|&label| label >= CLASSES) {
         let offset = idx::header_len(labels.dims.len()) + at;
-        anyhow::bail!(
+        bail!(
             "{}: label {} at offset {offset} is no digit",
             labels_path.display(),
             labels.data[at]
@@ -59,4 +59,54 @@ fn find(directory: &Path, name: &str) -> Result<PathBuf> {
                 nested.display()
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The four files with two images of one row and two columns each.
+    fn write(directory: &Path, labels: [u8; 2]) {
+        for half in ["train", "t10k"] {
+            let images = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..], &[1, 2, 3, 4]].concat();
+            std::fs::write(directory.join(format!("{half}-images-idx3-ubyte")), images).unwrap();
+            let labels = [&[0, 0, 8, 1, 0, 0, 0, 2][..], &labels].concat();
+            std::fs::write(directory.join(format!("{half}-labels-idx1-ubyte")), labels).unwrap();
+        }
+    }
+
+    #[test]
+    fn reads_the_directory_or_its_subdirectory() {
+        let temp = tempfile::tempdir().unwrap();
+        let nested = temp.path().join("mnist");
+        std::fs::create_dir(&nested).unwrap();
+        write(&nested, [7, 9]);
+        let split = load(temp.path()).unwrap();
+        assert_eq!(
+            split.train,
+            Dataset {
+                images: vec![1, 2, 3, 4],
+                labels: vec![7, 9],
+                shape: [1, 1, 2]
+            }
+        );
+        assert_eq!(split.test.image(1), [3, 4]);
+        assert_eq!(load(&nested).unwrap().train, split.train);
+    }
+
+    #[test]
+    fn missing_files_and_wrong_labels_are_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let message = load(temp.path()).unwrap_err().to_string();
+        assert!(
+            message.starts_with("no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in"),
+            "{message}"
+        );
+        write(temp.path(), [7, 12]);
+        let message = load(temp.path()).unwrap_err().to_string();
+        assert!(
+            message.ends_with("train-labels-idx1-ubyte: label 12 at offset 9 is no digit"),
+            "{message}"
+        );
+    }
 }
