@@ -91,18 +91,24 @@ pub fn binary(op: BinOp, ty: Ty, a: Interval, b: Interval) -> Interval {
             (true, true) => between(0, a.hi.min(b.hi)),
             (true, false) => between(0, a.hi),
             (false, true) => between(0, b.hi),
-            (false, false) => all(ty),
+            (false, false) => same_digits(a, b),
         },
         BinOp::Or | BinOp::Xor if a.lo >= 0 && b.lo >= 0 => {
             let least = if op == BinOp::Or { a.lo.max(b.lo) } else { 0 };
             between(least, ones(a.hi.max(b.hi)))
         }
-        BinOp::Or | BinOp::Xor => all(ty),
+        BinOp::Or | BinOp::Xor => same_digits(a, b),
         BinOp::Shl => a.corners(b, |x, s| x << s),
         BinOp::Shr => a.corners(b, |x, s| x >> s),
         BinOp::Min => between(a.lo.min(b.lo), a.hi.min(b.hi)),
         BinOp::Max => between(a.lo.max(b.lo), a.hi.max(b.hi)),
     }
+}
+
+/// Numbers of as many binary digits as the operands have, in two's complement: bitwise operations make no digits.
+fn same_digits(a: Interval, b: Interval) -> Interval {
+    let most = ones(a.hi.max(!a.lo).max(b.hi).max(!b.lo));
+    between(!most, most)
 }
 
 /// The least number of ones in a row that is at least `v`.

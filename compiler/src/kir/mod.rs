@@ -18,6 +18,8 @@ pub mod build;
 pub mod eval;
 pub mod interval;
 pub mod scalar;
+pub mod text;
+pub mod verify;
 pub mod walk;
 
 use std::fmt;

@@ -1,0 +1,833 @@
+//! Holds a program against the laws of KIR. Rust's and C's emitters rely on every one of them:
+//!
+//! 1. Types agree: both operands of an operation, the two values of a choice, an element and what is stored in it.
+//! 2. Names of kernels, and of the buffers and variables of one kernel, are unique; each kernel is called.
+//! 3. A variable is bound once, before and in the scope of its uses; only mutable ones are set; `In` and `Const` buffers
+//!    are not written.
+//! 4. A shift is by less than the width; only unsigned numbers and indices are shifted to the left.
+//! 5. Every index is in range, and every conversion to an index is of an index.
+//! 6. Signed arithmetic and arithmetic on indices does not overflow.
+//! 7. What is stored keeps to the range that the buffer declares.
+//! 8. Arguments are as many as parameters, of their types, inside their pools; one that is written overlaps no other.
+//! 9. A call reads elements that an earlier call wrote, in the range that its parameter declares.
+//!
+//! Laws 4 to 7 are proven by interval analysis. A variable that a loop carries is bounded either by what one turn adds to it
+//! times the turns, where the loop only adds and subtracts, or by iteration until nothing changes; failing both, by its type.
+
+use super::interval::{self, Interval, all, between, exactly};
+use super::{Arg, BinOp, Buf, Call, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, walk};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// Rounds of iteration before a variable that a loop carries is given up to its type's range.
+const ROUNDS: usize = 4;
+
+/// Checks a whole program.
+///
+/// # Errors
+///
+/// The first broken law, in words, with the kernel and the numbers.
+pub fn verify(p: &Program) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for (at, k) in p.kernels.iter().enumerate() {
+        if !names.insert(&k.name) {
+            return Err(format!("two kernels are called `{}`", k.name));
+        }
+        if !p.calls.iter().any(|c| c.kernel == at) {
+            return Err(format!("nothing calls `{}`", k.name));
+        }
+        kernel(k)?;
+    }
+    calls(p)
+}
+
+/// Checks one kernel.
+///
+/// # Errors
+///
+/// The first broken law, in words, with the numbers.
+pub fn kernel(k: &Kernel) -> Result<(), String> {
+    declarations(k)
+        .and_then(|()| {
+            let mut scope = Scope {
+                kernel: k,
+                bound: vec![false; k.vars.len()],
+                visible: vec![false; k.vars.len()],
+            };
+            scope.block(&k.body)
+        })
+        .and_then(|()| {
+            let mut bounds = Bounds {
+                kernel: k,
+                env: k.vars.iter().map(|v| all(v.ty)).collect(),
+                change: BTreeMap::new(),
+            };
+            bounds.block(&k.body, true)
+        })
+        .map_err(|e| format!("{}: {e}", k.name))
+}
+
+fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(broken()) }
+}
+
+fn declarations(k: &Kernel) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for name in k.bufs.iter().map(|b| &b.name).chain(k.vars.iter().map(|v| &v.name)) {
+        ensure(names.insert(name), || format!("two things are called `{name}`"))?;
+    }
+    for b in &k.bufs {
+        let expected = if b.role == Role::Const { b.len as usize } else { 0 };
+        ensure(b.data.len() == expected, || {
+            format!("`{}` has {} constants, not {expected}", b.name, b.data.len())
+        })?;
+        for l in &b.data {
+            literal(*l)?;
+            let (ty, range) = match l {
+                Lit::Int(v, ty) => (*ty, exactly(*v)),
+                Lit::F32(_) => (Ty::F32, all(b.ty)),
+            };
+            ensure(ty == b.ty, || format!("{l:?} among the {} of `{}`", b.ty, b.name))?;
+            let kept = ty == Ty::F32 || between(b.range.0, b.range.1).contains(range);
+            ensure(kept, || {
+                format!("{l:?} is outside the range {:?} of `{}`", b.range, b.name)
+            })?;
+        }
+        let held = b.ty == Ty::F32 || all(b.ty).contains(between(b.range.0, b.range.1));
+        ensure(held && b.range.0 <= b.range.1, || {
+            format!("`{}` of {} has the range {:?}", b.name, b.ty, b.range)
+        })?;
+        ensure(b.len > 0, || format!("`{}` is empty", b.name))?;
+    }
+    Ok(())
+}
+
+fn literal(l: Lit) -> Result<(), String> {
+    let good = match l {
+        Lit::Int(v, ty) => ty != Ty::F32 && all(ty).contains(exactly(v)),
+        Lit::F32(v) => v.is_finite(),
+    };
+    ensure(good, || format!("{l:?} is no constant"))
+}
+
+/// Laws 1 to 3.
+struct Scope<'k> {
+    kernel: &'k Kernel,
+    bound: Vec<bool>,
+    visible: Vec<bool>,
+}
+
+impl Scope<'_> {
+    fn block(&mut self, body: &[Stmt]) -> Result<(), String> {
+        let mut here = vec![];
+        for s in body {
+            match s {
+                Stmt::Let(v, e) => {
+                    self.value(e, self.kernel.var(*v).ty)?;
+                    self.bind(*v)?;
+                    here.push(*v);
+                }
+                Stmt::Set(v, e) => {
+                    self.value(e, self.kernel.var(*v).ty)?;
+                    self.see(*v)?;
+                    let d = self.kernel.var(*v);
+                    ensure(d.mutable, || format!("`{}` is set but not mutable", d.name))?;
+                }
+                Stmt::Store(b, i, e) => {
+                    self.value(i, Ty::Idx)?;
+                    let d = self.buf(*b)?;
+                    self.value(e, d.ty)?;
+                    ensure(!matches!(d.role, Role::In | Role::Const), || {
+                        format!("`{}` is written", d.name)
+                    })?;
+                }
+                Stmt::For { var, trip, body, .. } => {
+                    let d = self.kernel.var(*var);
+                    ensure(d.ty == Ty::Idx && !d.mutable, || {
+                        format!("counter `{}` is no immutable index", d.name)
+                    })?;
+                    ensure(*trip > 0, || format!("the loop over `{}` has no turn", d.name))?;
+                    self.bind(*var)?;
+                    self.block(body)?;
+                    self.visible[var.0 as usize] = false;
+                }
+                Stmt::Note(_) => {}
+            }
+        }
+        for v in here {
+            self.visible[v.0 as usize] = false;
+        }
+        Ok(())
+    }
+
+    fn bind(&mut self, v: Var) -> Result<(), String> {
+        let again = std::mem::replace(&mut self.bound[v.0 as usize], true);
+        self.visible[v.0 as usize] = true;
+        ensure(!again, || format!("`{}` is bound twice", self.kernel.var(v).name))
+    }
+
+    fn see(&self, v: Var) -> Result<(), String> {
+        let visible = self.visible.get(v.0 as usize).copied();
+        ensure(visible == Some(true), || format!("{v} is used where it is not bound"))
+    }
+
+    fn buf(&self, b: Buf) -> Result<&super::BufDecl, String> {
+        self.kernel
+            .bufs
+            .get(b.0 as usize)
+            .ok_or_else(|| format!("{b} is no buffer"))
+    }
+
+    fn value(&self, e: &Expr, expected: Ty) -> Result<(), String> {
+        let ty = self.ty(e)?;
+        ensure(ty == expected, || {
+            format!("`{}` is {ty}, not {expected}", self.kernel.show(e))
+        })
+    }
+
+    /// Type of an expression whose parts agree.
+    fn ty(&self, e: &Expr) -> Result<Ty, String> {
+        let int = |t| !matches!(t, Ty::Bool | Ty::F32);
+        let (ty, good) = match e {
+            Expr::Lit(l) => {
+                literal(*l)?;
+                (self.kernel.ty(e), true)
+            }
+            Expr::Var(v) => {
+                self.see(*v)?;
+                (self.kernel.ty(e), true)
+            }
+            Expr::Load(b, i) => {
+                self.buf(*b)?;
+                self.value(i, Ty::Idx)?;
+                (self.kernel.ty(e), true)
+            }
+            Expr::Un(op, a) => {
+                let a = self.ty(a)?;
+                let good = match op {
+                    UnOp::Not => !matches!(a, Ty::F32 | Ty::Idx),
+                    UnOp::Neg => a == Ty::F32 || signed(a),
+                    UnOp::Popcnt => a == Ty::U32,
+                };
+                (a, good)
+            }
+            Expr::Bin(op, a, b) => {
+                let ty = self.ty(a)?;
+                self.value(b, ty)?;
+                match op {
+                    BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::Min | BinOp::Max => (ty, ty != Ty::Bool),
+                    BinOp::And | BinOp::Or | BinOp::Xor => (ty, ty != Ty::F32),
+                    BinOp::Shl => (ty, int(ty) && !signed(ty)),
+                    BinOp::Shr => (ty, int(ty)),
+                    BinOp::Lt | BinOp::Ge => (Ty::Bool, ty != Ty::Bool),
+                    BinOp::Eq => (Ty::Bool, true),
+                }
+            }
+            Expr::Cast(to, a) => {
+                let from = self.ty(a)?;
+                let good = match to {
+                    Ty::Bool => from == Ty::Bool,
+                    Ty::F32 => !matches!(from, Ty::Bool | Ty::Idx),
+                    _ => from != Ty::F32,
+                };
+                (*to, good)
+            }
+            Expr::Select(c, a, b) => {
+                self.value(c, Ty::Bool)?;
+                let ty = self.ty(a)?;
+                self.value(b, ty)?;
+                (ty, true)
+            }
+        };
+        ensure(good, || {
+            format!("`{}` does not exist on these types", self.kernel.show(e))
+        })?;
+        Ok(ty)
+    }
+}
+
+fn signed(ty: Ty) -> bool {
+    matches!(ty, Ty::I8 | Ty::I32 | Ty::I64)
+}
+
+/// Laws 4 to 7.
+struct Bounds<'k> {
+    kernel: &'k Kernel,
+    /// What each variable may be, here.
+    env: Vec<Interval>,
+    /// What the loops around have added so far in this turn to the variables that they only add to.
+    change: BTreeMap<Var, Interval>,
+}
+
+impl Bounds<'_> {
+    /// Runs a block on intervals. Broken laws count only under `check`; before, bounds are still being sought.
+    fn block(&mut self, body: &[Stmt], check: bool) -> Result<(), String> {
+        for s in body {
+            match s {
+                Stmt::Let(v, e) => self.env[v.0 as usize] = self.expr(e, check)?,
+                Stmt::Set(v, e) => {
+                    if let Some((added, negative)) = addend(*v, e)
+                        && self.change.contains_key(v)
+                    {
+                        let by = self.expr(added, false)?;
+                        let by = if negative { by.negated() } else { by };
+                        self.change.entry(*v).and_modify(|c| *c = c.plus(by));
+                    }
+                    self.env[v.0 as usize] = self.expr(e, check)?;
+                }
+                Stmt::Store(b, i, e) => {
+                    self.index(*b, i, check)?;
+                    let (d, stored) = (self.kernel.buf(*b), self.expr(e, check)?);
+                    let kept = !check || d.ty == Ty::F32 || between(d.range.0, d.range.1).contains(stored);
+                    ensure(kept, || {
+                        let e = self.kernel.show(e);
+                        format!(
+                            "`{e}` is {}..={}, outside {:?} of `{}`",
+                            stored.lo, stored.hi, d.range, d.name
+                        )
+                    })?;
+                }
+                Stmt::For { var, trip, body, .. } => {
+                    self.env[var.0 as usize] = between(0, trip - 1);
+                    self.turns(*trip, body, check)?;
+                }
+                Stmt::Note(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a loop's body on what every turn may start from, and leaves what the last may end with.
+    fn turns(&mut self, trip: u32, body: &[Stmt], check: bool) -> Result<(), String> {
+        let carried = Carried::of(body);
+        if carried.all.is_empty() {
+            return self.block(body, check);
+        }
+        let entry = self.env.clone();
+        let outer = self.change.clone();
+        // What the variables may be when a turn starts. A sum starts from everything: what is added seldom depends on it.
+        let mut head = entry.clone();
+        for v in &carried.sums {
+            head[v.0 as usize] = all(self.kernel.var(*v).ty);
+        }
+        let mut added = BTreeMap::new();
+        for round in 0..=ROUNDS {
+            if round == ROUNDS {
+                for v in &carried.all {
+                    head[v.0 as usize] = all(self.kernel.var(*v).ty);
+                }
+            }
+            self.env.clone_from(&head);
+            self.change.extend(carried.sums.iter().map(|v| (*v, exactly(0))));
+            self.block(body, false)?;
+            let mut next = entry.clone();
+            for v in &carried.all {
+                let at = v.0 as usize;
+                next[at] = if carried.sums.contains(v) {
+                    let by = self.change[v];
+                    added.insert(*v, by);
+                    // 0 to `trip - 1` turns came before.
+                    entry[at].plus(exactly(0).union(by.times(trip - 1)))
+                } else {
+                    entry[at].union(self.env[at])
+                };
+            }
+            // Turn by turn, all starts lie in `next` if those before lie in `head`.
+            let stable = round == ROUNDS
+                || carried
+                    .all
+                    .iter()
+                    .all(|v| head[v.0 as usize].contains(next[v.0 as usize]));
+            head = next;
+            if stable {
+                break;
+            }
+        }
+        self.env.clone_from(&head);
+        self.block(body, check)?;
+        self.change = outer;
+        for (v, by) in added {
+            self.env[v.0 as usize] = entry[v.0 as usize].plus(by.times(trip));
+            self.change.entry(v).and_modify(|c| *c = c.plus(by.times(trip)));
+        }
+        Ok(())
+    }
+
+    fn index(&self, b: Buf, i: &Expr, check: bool) -> Result<(), String> {
+        let (d, at) = (self.kernel.buf(b), self.expr(i, check)?);
+        let good = !check || between(0, d.len - 1).contains(at);
+        ensure(good, || {
+            format!(
+                "index `{}` of `{}` is {}..={}, length {}",
+                self.kernel.show(i),
+                d.name,
+                at.lo,
+                at.hi,
+                d.len
+            )
+        })
+    }
+
+    /// What an expression may be.
+    fn expr(&self, e: &Expr, check: bool) -> Result<Interval, String> {
+        let k = self.kernel;
+        let ty = k.ty(e);
+        let raw = match e {
+            Expr::Lit(Lit::Int(v, _)) => exactly(*v),
+            Expr::Lit(Lit::F32(_)) => all(Ty::F32),
+            Expr::Var(v) => self.env[v.0 as usize],
+            Expr::Load(b, i) => {
+                self.index(*b, i, check)?;
+                let d = k.buf(*b);
+                if ty == Ty::F32 {
+                    all(ty)
+                } else {
+                    between(d.range.0, d.range.1)
+                }
+            }
+            Expr::Un(op, a) => interval::unary(*op, ty, self.expr(a, check)?),
+            Expr::Bin(op, a, b) => {
+                let of = k.ty(a);
+                let (a, mut b) = (self.expr(a, check)?, self.expr(b, check)?);
+                if matches!(op, BinOp::Shl | BinOp::Shr) {
+                    let far = between(0, of.width() - 1);
+                    ensure(!check || far.contains(b), || {
+                        format!("`{}` shifts a {of} by {}..={}", k.show(e), b.lo, b.hi)
+                    })?;
+                    b = between(b.lo.clamp(0, far.hi), b.hi.clamp(0, far.hi));
+                }
+                interval::binary(*op, of, a, b)
+            }
+            Expr::Cast(_, a) => match self.expr(a, check)? {
+                _ if ty == Ty::F32 => all(ty),
+                inside if all(ty).contains(inside) || ty == Ty::Idx => inside,
+                _ => all(ty),
+            },
+            Expr::Select(c, a, b) => {
+                self.expr(c, check)?;
+                self.expr(a, check)?.union(self.expr(b, check)?)
+            }
+        };
+        if all(ty).contains(raw) {
+            return Ok(raw);
+        }
+        // Unsigned numbers wrap; for all others this is what must not be.
+        ensure(!check || matches!(ty, Ty::U8 | Ty::U32), || {
+            format!(
+                "`{}` may be {}..={}, which {ty} does not hold",
+                k.show(e),
+                raw.lo,
+                raw.hi
+            )
+        })?;
+        Ok(all(ty))
+    }
+}
+
+/// The variables that live through a loop's turns.
+struct Carried {
+    /// Those that the body sets and does not bind.
+    all: BTreeSet<Var>,
+    /// Of these, the ones that the body only adds to and subtracts from, in a type that does not wrap.
+    sums: BTreeSet<Var>,
+}
+
+impl Carried {
+    fn of(body: &[Stmt]) -> Carried {
+        let (mut set, mut bound, mut other) = (BTreeSet::new(), HashSet::new(), BTreeSet::new());
+        walk::visit(body, &mut |s| match s {
+            Stmt::Let(v, _) => {
+                bound.insert(*v);
+            }
+            Stmt::Set(v, e) => {
+                set.insert(*v);
+                if addend(*v, e).is_none() {
+                    other.insert(*v);
+                }
+            }
+            _ => {}
+        });
+        set.retain(|v| !bound.contains(v));
+        Carried {
+            sums: &set - &other,
+            all: set,
+        }
+    }
+}
+
+/// `e` of `v = v + e`, `v = e + v` or `v = v - e`, where `e` does not read `v`, and whether it is subtracted.
+fn addend(v: Var, e: &Expr) -> Option<(&Expr, bool)> {
+    let Expr::Bin(op, a, b) = e else { return None };
+    let is_v = |e: &Expr| *e == Expr::Var(v);
+    let (by, negative) = match op {
+        BinOp::Add if is_v(a) => (b, false),
+        BinOp::Add if is_v(b) => (a, false),
+        BinOp::Sub if is_v(a) => (b, true),
+        _ => return None,
+    };
+    (!by.reads(v)).then_some((&**by, negative))
+}
+
+/// A place: the sample, the result or a pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Space {
+    Input,
+    Output,
+    Pool(usize),
+}
+
+/// What calls have left in a space: element ranges of disjoint spans, by their first element.
+type Written = BTreeMap<u32, (u32, Interval)>;
+
+/// Laws 8 and 9.
+fn calls(p: &Program) -> Result<(), String> {
+    let mut written: BTreeMap<Space, Written> = BTreeMap::new();
+    let elements = |shape: &[usize]| shape.iter().product::<usize>() as u32;
+    let (inputs, outputs) = (elements(&p.input.shape), elements(&p.output.shape));
+    overwrite(written.entry(Space::Input).or_default(), (0, inputs), all(p.input.ty));
+    for c in &p.calls {
+        let k = p
+            .kernels
+            .get(c.kernel)
+            .ok_or_else(|| format!("kernel {} is called", c.kernel))?;
+        call(p, k, c, &mut written).map_err(|e| format!("call of {}: {e}", k.name))?;
+    }
+    let result = written.entry(Space::Output).or_default();
+    ensure(outputs > 0 && covers(result, (0, outputs), all(p.output.ty)), || {
+        "part of the result is never written".into()
+    })
+}
+
+fn call(p: &Program, k: &Kernel, c: &Call, written: &mut BTreeMap<Space, Written>) -> Result<(), String> {
+    let params: Vec<_> = k.params().collect();
+    ensure(params.len() == c.args.len(), || {
+        format!("{} arguments, {} parameters", c.args.len(), params.len())
+    })?;
+    let mut spans = vec![];
+    for (d, arg) in params.iter().zip(&c.args) {
+        let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
+        let (space, ty, offset, len) = match *arg {
+            Arg::Input => (Space::Input, p.input.ty, 0, elements(&p.input.shape)),
+            Arg::Output => (Space::Output, p.output.ty, 0, elements(&p.output.shape)),
+            Arg::Arena { pool, offset } => {
+                let decl = p.pools.get(pool).ok_or_else(|| format!("there is no pool {pool}"))?;
+                (Space::Pool(pool), decl.ty, offset, u64::from(decl.len))
+            }
+        };
+        ensure(ty == d.ty, || {
+            format!("`{}` is of {}, its argument of {ty}", d.name, d.ty)
+        })?;
+        let end = u64::from(offset) + u64::from(d.len);
+        // The caller's arrays are handed over whole; of a pool, a slice.
+        let fits = if matches!(space, Space::Pool(_)) {
+            end <= len
+        } else {
+            end == len
+        };
+        ensure(fits, || format!("`{}` ends at {end} of {len} elements", d.name))?;
+        ensure(space != Space::Input || d.role == Role::In, || {
+            format!("`{}` writes the sample", d.name)
+        })?;
+        spans.push((space, (offset, d.len)));
+    }
+    for (i, (space, span)) in spans.iter().enumerate() {
+        let overlaps = |j: usize| {
+            let (s, (at, len)) = spans[j];
+            i != j && s == *space && at < span.0 + span.1 && span.0 < at + len
+        };
+        let clash = (0..spans.len()).find(|&j| params[i].role != Role::In && overlaps(j));
+        ensure(clash.is_none(), || {
+            format!("`{}` overlaps another argument", params[i].name)
+        })?;
+    }
+    for (d, (space, span)) in params.iter().zip(&spans).filter(|(d, _)| d.role != Role::Out) {
+        let range = if d.ty == Ty::F32 {
+            all(d.ty)
+        } else {
+            between(d.range.0, d.range.1)
+        };
+        let good = written.get(space).is_some_and(|w| covers(w, *span, range));
+        ensure(good, || {
+            format!("`{}` reads what was not written, or not in {:?}", d.name, d.range)
+        })?;
+    }
+    for (d, (space, span)) in params.iter().zip(&spans).filter(|(d, _)| d.role != Role::In) {
+        let range = if d.ty == Ty::F32 {
+            all(d.ty)
+        } else {
+            between(d.range.0, d.range.1)
+        };
+        overwrite(written.entry(*space).or_default(), *span, range);
+    }
+    Ok(())
+}
+
+/// Whether each element of a span was written, in `range`.
+fn covers(w: &Written, (offset, len): (u32, u32), range: Interval) -> bool {
+    let end = offset + len;
+    let mut at = offset;
+    for (start, (stop, r)) in w.iter().filter(|(start, (stop, _))| **start < end && offset < *stop) {
+        if *start > at || !range.contains(*r) {
+            return false;
+        }
+        at = *stop;
+    }
+    at >= end
+}
+
+/// Notes a span as written; what it covers of others is gone.
+fn overwrite(w: &mut Written, (offset, len): (u32, u32), range: Interval) {
+    let end = offset + len;
+    let cut: Vec<_> = w
+        .iter()
+        .map(|(s, v)| (*s, *v))
+        .filter(|(s, (stop, _))| *s < end && offset < *stop)
+        .collect();
+    for (start, (stop, r)) in cut {
+        w.remove(&start);
+        if start < offset {
+            w.insert(start, (offset, r));
+        }
+        if end < stop {
+            w.insert(end, (stop, r));
+        }
+    }
+    w.insert(offset, (end, range));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::*;
+    use super::super::{Pool, Port};
+    use super::*;
+
+    /// A kernel from `x` to `y`, four numbers each, whose body is `f`; `y` keeps to `range`.
+    fn made(range: (i64, i64), f: impl FnOnce(&mut Builder, Buf, Buf)) -> Kernel {
+        let mut b = Builder::new("k", "");
+        let x = b.param("x", Ty::I32, 4, Role::In, (-10, 10));
+        let y = b.param("y", Ty::I32, 4, Role::Out, range);
+        f(&mut b, x, y);
+        b.finish()
+    }
+
+    const ANY: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
+
+    #[track_caller]
+    fn refused(k: &Kernel, why: &str) {
+        let e = kernel(k).expect_err(why);
+        assert!(e.contains(why), "{e}");
+    }
+
+    fn one() -> Expr {
+        int(1, Ty::I32)
+    }
+
+    #[test]
+    fn types_agree() {
+        refused(
+            &made(ANY, |b, _, y| b.store(y, idx(0), one() + idx(1))),
+            "`1` is idx, not i32",
+        );
+        refused(&made(ANY, |b, _, y| b.store(y, one(), one())), "`1` is i32, not idx");
+        refused(
+            &made(ANY, |b, x, y| b.store(y, idx(0), b.load(x, idx(0)) << one())),
+            "does not exist",
+        );
+        refused(
+            &made(ANY, |b, _, y| b.store(y, idx(0), float(1.0).cast(Ty::I32))),
+            "does not exist",
+        );
+        refused(
+            &made(ANY, |b, _, y| b.store(y, idx(0), int(1 << 31, Ty::I32))),
+            "is no constant",
+        );
+    }
+
+    #[test]
+    fn variables_are_bound_once_before_their_use() {
+        let mut k = made(ANY, |b, _, y| {
+            let v = b.val("v", one());
+            b.store(y, idx(0), v);
+        });
+        assert_eq!(kernel(&k), Ok(()));
+        let mut twice = k.clone();
+        twice.body.push(twice.body[0].clone());
+        refused(&twice, "`v` is bound twice");
+        let mut set = k.clone();
+        set.body.push(Stmt::Set(Var(0), one()));
+        refused(&set, "not mutable");
+        k.body.swap(0, 1);
+        refused(&k, "used where it is not bound");
+        let escaped = made(ANY, |b, _, y| {
+            let mut inner = None;
+            b.each("i", 2, false, |b, _| inner = Some(b.val("v", one())));
+            b.store(y, idx(0), inner.expect("set above"));
+        });
+        refused(&escaped, "used where it is not bound");
+        refused(&made(ANY, |b, x, _| b.store(x, idx(0), one())), "`x` is written");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut k = made(ANY, |b, _, y| b.store(y, idx(0), one()));
+        k.bufs[1].name = "x".into();
+        refused(&k, "two things are called `x`");
+    }
+
+    #[test]
+    fn indices_are_in_range() {
+        let at = |f: fn(Expr) -> Expr| {
+            made(ANY, move |b, x, y| {
+                b.each("i", 4, false, |b, i| b.store(y, i.clone(), b.load(x, f(i))))
+            })
+        };
+        assert_eq!(kernel(&at(|i| idx(3) - i)), Ok(()));
+        assert_eq!(kernel(&at(|i| (i * idx(7)) & idx(3))), Ok(()));
+        assert_eq!(kernel(&at(|i| (i * idx(5)) >> idx(2))), Ok(()));
+        refused(&at(|i| i + idx(1)), "index `i + 1` of `x` is 1..=4, length 4");
+        refused(&at(|i| i - idx(1)), "`i - 1` may be -1..=2");
+        refused(&at(|i| (i.cast(Ty::I32) - one()).cast(Ty::Idx)), "may be -1..=2");
+    }
+
+    #[test]
+    fn shifts_are_less_than_the_width() {
+        let by = |trip| {
+            made(ANY, move |b, _, y| {
+                b.each("i", trip, false, |b, i| {
+                    b.store(y, idx(0), (int(1, Ty::U32) << i.cast(Ty::U32)).cast(Ty::I32))
+                });
+            })
+        };
+        assert_eq!(kernel(&by(32)), Ok(()));
+        refused(&by(33), "by 0..=32");
+    }
+
+    /// Sums are bounded by turns times what a turn adds; nested, and beside a maximum over them.
+    #[test]
+    fn sums_and_maxima_are_bounded() {
+        let pooled = |range| {
+            made(range, |b, x, y| {
+                b.each("o", 4, false, |b, o| {
+                    let best = b.mutable("best", int(-1000, Ty::I32));
+                    let total = b.mutable("total", int(0, Ty::I32));
+                    b.each("p", 4, false, |b, p| {
+                        let sum = b.mutable("sum", one());
+                        b.each("c", 3, false, |b, _| {
+                            b.each("j", 5, false, |b, j| {
+                                b.add(sum, b.load(x, p.clone()) * (j & idx(1)).cast(Ty::I32))
+                            });
+                        });
+                        b.set(best, Expr::Var(best).max(Expr::Var(sum)));
+                        b.set(total, Expr::Var(total) - Expr::Var(sum));
+                    });
+                    b.store(y, o, Expr::Var(best).max(Expr::Var(total)));
+                });
+            })
+        };
+        // sum in 1 +- 150, best in -149..=151 after the first turn, total in -604..=596.
+        assert_eq!(kernel(&pooled((-149, 596))), Ok(()));
+        refused(&pooled((-149, 595)), "is -149..=596");
+        refused(&pooled((-148, 596)), "is -149..=596");
+    }
+
+    /// The bits of a packed word: above the highest channel they are 0.
+    #[test]
+    fn gathered_bits_are_bounded() {
+        let word = |channels, range| {
+            made(range, move |b, x, y| {
+                let bits = b.mutable("bits", int(0, Ty::U32));
+                b.each("c", channels, false, |b, c| {
+                    let bit = b.load(x, c.clone() & idx(3)).ge(one()).cast(Ty::U32) << c.cast(Ty::U32);
+                    b.set(bits, Expr::Var(bits) | bit);
+                });
+                b.store(y, idx(0), Expr::Var(bits).cast(Ty::I32));
+            })
+        };
+        assert_eq!(kernel(&word(10, (0, 1023))), Ok(()));
+        refused(&word(10, (0, 1022)), "is 0..=1023");
+    }
+
+    #[test]
+    fn signed_arithmetic_does_not_overflow() {
+        let grown = |turns| {
+            made(ANY, move |b, _, y| {
+                let v = b.mutable("v", one());
+                b.each("i", turns, false, |b, _| b.add(v, int(1 << 20, Ty::I32)));
+                b.store(y, idx(0), Expr::Var(v));
+            })
+        };
+        assert_eq!(kernel(&grown(2047)), Ok(()));
+        refused(&grown(2048), "`v + 1048576` may be");
+        let doubled = made(ANY, |b, _, y| {
+            let v = b.mutable("v", one());
+            b.each("i", 40, false, |b, _| b.set(v, Expr::Var(v) + Expr::Var(v)));
+            b.store(y, idx(0), Expr::Var(v));
+        });
+        refused(&doubled, "`v + v` may be");
+    }
+
+    fn network(args: Vec<Vec<Arg>>) -> Program {
+        let k = made((-10, 10), |b, x, y| {
+            b.each("i", 4, false, |b, i| b.store(y, i.clone(), b.load(x, i)))
+        });
+        let mut first = k.clone();
+        first.name = "first".into();
+        first.bufs[0].range = Ty::I32.range();
+        first.body = made((0, 0), |b, _, y| {
+            b.each("i", 4, false, |b, i| b.store(y, i, int(0, Ty::I32)))
+        })
+        .body;
+        first.vars.truncate(1);
+        let port = || Port {
+            name: "p".into(),
+            ty: Ty::I32,
+            shape: vec![4],
+        };
+        Program {
+            input: port(),
+            output: port(),
+            pools: vec![Pool { ty: Ty::I32, len: 8 }],
+            kernels: vec![first, k],
+            calls: args
+                .into_iter()
+                .enumerate()
+                .map(|(kernel, args)| Call { kernel, args })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn arguments_fit_and_were_written() {
+        let at = |offset| Arg::Arena { pool: 0, offset };
+        let refused = |args, why: &str| {
+            let e = verify(&network(args)).expect_err(why);
+            assert!(e.contains(why), "{e}");
+        };
+        assert_eq!(
+            verify(&network(vec![vec![Arg::Input, at(4)], vec![at(4), Arg::Output]])),
+            Ok(())
+        );
+        refused(
+            vec![vec![Arg::Input, at(5)], vec![at(4), Arg::Output]],
+            "ends at 9 of 8",
+        );
+        refused(
+            vec![vec![Arg::Input, at(4)], vec![at(3), Arg::Output]],
+            "reads what was not written",
+        );
+        refused(vec![vec![Arg::Input, at(4)], vec![at(4), at(1)]], "overlaps another");
+        refused(vec![vec![Arg::Input, at(4)], vec![at(4), at(0)]], "part of the result");
+        refused(
+            vec![vec![Arg::Input, Arg::Input], vec![at(4), Arg::Output]],
+            "writes the sample",
+        );
+        refused(
+            vec![vec![Arg::Input], vec![at(4), Arg::Output]],
+            "1 arguments, 2 parameters",
+        );
+        refused(vec![vec![Arg::Input, at(4)]], "nothing calls `k`");
+        let mut wider = network(vec![vec![Arg::Input, at(4)], vec![at(4), Arg::Output]]);
+        wider.kernels[1].bufs[0].range = (-9, 9);
+        let e = verify(&wider).unwrap_err();
+        assert!(e.contains("not in (-9, 9)"), "{e}");
+    }
+}
