@@ -17,12 +17,13 @@
 pub mod build;
 pub mod eval;
 pub mod interval;
+pub mod pass;
 pub mod scalar;
 pub mod text;
 pub mod verify;
 pub mod walk;
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 /// Type of a scalar.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -213,6 +214,38 @@ pub struct Kernel {
     pub vars: Vec<VarDecl>,
     /// What it does.
     pub body: Vec<Stmt>,
+    names: Names,
+}
+
+/// The names that a kernel uses, so that [`Kernel::fresh`] finds a new one without a search: unrolled kernels have tens of
+/// thousands of variables.
+#[derive(Clone, Debug, Default)]
+struct Names {
+    /// Number of buffers and of variables whose names are in the map.
+    seen: (usize, usize),
+    /// For each name the number to try next after it.
+    next: HashMap<String, u32>,
+}
+
+/// An index says nothing about what a kernel does.
+impl PartialEq for Names {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Names {
+    /// `name`, or the first `name<number>` that is free; taken from now on.
+    fn take(&mut self, name: &str) -> String {
+        let mut unique = name.to_string();
+        while self.next.contains_key(&unique) {
+            let number = self.next.entry(name.to_string()).or_insert(1);
+            unique = format!("{name}{number}");
+            *number += 1;
+        }
+        self.next.insert(unique.clone(), 1);
+        unique
+    }
 }
 
 /// Everything that a network's generated code does: kernels called one after the other over an arena of typed pools.
@@ -303,15 +336,17 @@ impl Kernel {
 
     /// A new variable; its name is made unique with a number.
     pub fn fresh(&mut self, name: &str, ty: Ty, mutable: bool) -> Var {
-        let taken = |n: &str| self.vars.iter().any(|v| v.name == n) || self.bufs.iter().any(|b| b.name == n);
-        let unique = (0..)
-            .map(|i| if i == 0 { name.to_string() } else { format!("{name}{i}") })
-            .find(|n| !taken(n));
-        self.vars.push(VarDecl {
-            name: unique.expect("names are endless"),
-            ty,
-            mutable,
-        });
+        if self.names.seen != (self.bufs.len(), self.vars.len()) {
+            let names = self
+                .bufs
+                .iter()
+                .map(|b| &b.name)
+                .chain(self.vars.iter().map(|v| &v.name));
+            self.names.next = names.map(|n| (n.clone(), 1)).collect();
+        }
+        let name = self.names.take(name);
+        self.vars.push(VarDecl { name, ty, mutable });
+        self.names.seen = (self.bufs.len(), self.vars.len());
         Var(self.vars.len() as u32 - 1)
     }
 

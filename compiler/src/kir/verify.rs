@@ -298,7 +298,7 @@ impl Bounds<'_> {
 
     /// Runs a loop's body on what every turn may start from, and leaves what the last may end with.
     fn turns(&mut self, trip: u32, body: &[Stmt], check: bool) -> Result<(), String> {
-        let carried = Carried::of(body);
+        let carried = Carried::of(self.kernel, body);
         if carried.all.is_empty() {
             return self.block(body, check);
         }
@@ -427,18 +427,19 @@ impl Bounds<'_> {
 struct Carried {
     /// Those that the body sets and does not bind.
     all: BTreeSet<Var>,
-    /// Of these, the ones that the body only adds to and subtracts from, in a type that does not wrap.
+    /// Of these, the ones that the body only adds to and subtracts from.
     sums: BTreeSet<Var>,
 }
 
 impl Carried {
-    fn of(body: &[Stmt]) -> Carried {
+    fn of(k: &Kernel, body: &[Stmt]) -> Carried {
         let (mut set, mut bound, mut other) = (BTreeSet::new(), HashSet::new(), BTreeSet::new());
         walk::visit(body, &mut |s| match s {
             Stmt::Let(v, _) => {
                 bound.insert(*v);
             }
-            Stmt::Set(v, e) => {
+            // Of `f32` nothing is known anyway.
+            Stmt::Set(v, e) if k.var(*v).ty != Ty::F32 => {
                 set.insert(*v);
                 if addend(*v, e).is_none() {
                     other.insert(*v);
