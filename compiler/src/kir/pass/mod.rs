@@ -323,7 +323,7 @@ mod tests {
         let mut b = Builder::new("large", "");
         let x = b.param("x", Ty::U8, 1000, Role::In, Ty::U8.range());
         let y = b.param("y", Ty::I32, 20, Role::Out, Ty::I32.range());
-        let w = b.constants("w", Ty::I32, ints((0..200).map(|i| i % 3 - 1), Ty::I32));
+        let w = b.constants("w", Ty::I32, ints((0..20_000).map(|i| i % 3 - 1), Ty::I32));
         b.each("o", 20, true, |b, o| {
             let sum = b.mutable("sum", int(0, Ty::I32));
             b.each("i", 1000, true, |b, i| {
