@@ -4,12 +4,20 @@
 //! files`. A room imports only from rooms left of it, and from `diag` and `target`.
 #![forbid(unsafe_code)]
 
+pub mod bake;
+pub mod data;
 pub mod diag;
+pub mod driver;
 pub mod import;
+pub mod inspect;
 pub mod ir;
 pub mod kernels;
 pub mod kir;
 pub mod lower;
 pub mod passes;
 pub mod plan;
+pub mod progress;
+pub mod reference;
+pub mod table;
 pub mod target;
+pub mod targets;

@@ -51,10 +51,22 @@ codes! {
     NotFused "E0301" "no exact integer form" "see the operator list in the README for the forms that compile";
     AccumulatorOverflow "E0302" "sum does not fit 32 bits" "split the layer";
 
+    Expectation "E0303" "layer is not as expected" "train or export again, or drop --expect; `sqc inspect` shows every layer";
+
     // E04: plan and target.
     UnknownTarget "E0401" "unknown target" "`sqc targets` lists them";
     RamBudget "E0402" "does not fit the memory" "choose a larger device, or raise --ram";
     FlashBudget "E0403" "does not fit the flash" "choose a larger device, or raise --flash";
+
+    // E05: data sets.
+    MissingData "E0501" "cannot read the data set" "--data takes a directory with MNIST's idx files, or one idx file of images";
+    BadData "E0502" "malformed data set" "download the file again";
+    DataMismatch "E0503" "data set does not fit the model" "--data takes images of the size of the model's input";
+
+    // E06: verification.
+    Reference "E0601" "tract cannot run the model" "check the model with the ONNX checker; `sqc bake` writes one in plain operators";
+    OutputsDiffer "E0602" "generated code differs from the reference" "please report it, with the model if you can";
+    ClassesDiffer "E0603" "predictions differ from the float model" "please report it, with the model if you can";
 
     // E09: the compiler itself.
     Internal "E0901" "the compiler broke one of its own rules" "please report it, with the model if you can";

@@ -1,6 +1,7 @@
 //! Errors: collected and carried as data, rendered only at the command line.
 
 mod codes;
+pub mod render;
 
 pub use codes::Code;
 use std::{fmt, path::PathBuf};

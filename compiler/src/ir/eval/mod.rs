@@ -1,5 +1,6 @@
 //! The interpreter: the meaning of both dialects.
 
+mod bytes;
 mod fused;
 mod real;
 

@@ -1,0 +1,95 @@
+//! Commands and flags: with `main`, the only room that knows `clap` and `indicatif`. What the commands do is the library's.
+
+mod args;
+mod bake;
+mod inspect;
+mod progress;
+mod targets;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use progress::Bar;
+use serde::Serialize;
+use sqc::diag::{Code, Diag, Result};
+use std::fmt::Display;
+use std::io::Write;
+
+/// Compiles binary and ternary neural networks from ONNX to Rust and C.
+#[derive(Parser)]
+#[command(name = "sqc", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// When to colour the output.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    /// Says how long every step took.
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Prints errors and what was asked for, nothing else.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Bake(bake::Args),
+    Targets(targets::Args),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(&self) -> Result<()> {
+        let choice = match self.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        let bar = Bar::new(self.quiet, self.verbose);
+        match &self.command {
+            Command::Inspect(args) => inspect::run(args, &bar),
+            Command::Bake(args) => bake::run(args, &bar),
+            Command::Targets(args) => targets::run(args, &bar),
+        }
+    }
+
+    /// Whether the output is to be JSON, also that of a failure.
+    pub fn json(&self) -> bool {
+        match &self.command {
+            Command::Inspect(args) => args.json,
+            Command::Bake(_) => false,
+            Command::Targets(args) => args.json,
+        }
+    }
+}
+
+/// Prints what a command found, for people or for programs.
+fn print<T: Serialize + Display>(what: &T, json: bool, bar: &Bar) -> Result<()> {
+    let text = match json {
+        false => what.to_string(),
+        true => match serde_json::to_string_pretty(what) {
+            Ok(text) => text + "\n",
+            Err(e) => return Err(Diag::new(Code::Internal, e.to_string()).into()),
+        },
+    };
+    bar.suspend(|| print_text(&text))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn print_text(text: &str) -> Result<()> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Diag::new(Code::WriteOutput, e.to_string()).into()),
+        _ => Ok(()),
+    }
+}
