@@ -9,7 +9,8 @@
 //! 6. Signed arithmetic and arithmetic on indices does not overflow.
 //! 7. What is stored keeps to the range that the buffer declares.
 //! 8. Arguments are as many as parameters, of their types, inside their pools; one that is written overlaps no other.
-//! 9. A call reads elements that an earlier call wrote, in the range that its parameter declares.
+//! 9. A call reads elements that an earlier call wrote, and what that may have stored keeps to the range that the reading
+//!    parameter declares. A kernel writes every element of an `Out` buffer; the interpreter finds those that do not.
 //!
 //! Laws 4 to 7 are proven by interval analysis. A variable that a loop carries is bounded either by what one turn adds to it
 //! times the turns, where the loop only adds and subtracts, or by iteration until nothing changes; failing both, by its type.
@@ -27,7 +28,7 @@ const ROUNDS: usize = 4;
 ///
 /// The first broken law, in words, with the kernel and the numbers.
 pub fn verify(p: &Program) -> Result<(), String> {
-    let mut names = HashSet::new();
+    let (mut names, mut results) = (HashSet::new(), vec![]);
     for (at, k) in p.kernels.iter().enumerate() {
         if !names.insert(&k.name) {
             return Err(format!("two kernels are called `{}`", k.name));
@@ -35,9 +36,9 @@ pub fn verify(p: &Program) -> Result<(), String> {
         if !p.calls.iter().any(|c| c.kernel == at) {
             return Err(format!("nothing calls `{}`", k.name));
         }
-        kernel(k)?;
+        results.push(stored(k)?);
     }
-    calls(p)
+    calls(p, &results)
 }
 
 /// Checks one kernel.
@@ -46,24 +47,27 @@ pub fn verify(p: &Program) -> Result<(), String> {
 ///
 /// The first broken law, in words, with the numbers.
 pub fn kernel(k: &Kernel) -> Result<(), String> {
-    declarations(k)
-        .and_then(|()| {
-            let mut scope = Scope {
-                kernel: k,
-                bound: vec![false; k.vars.len()],
-                visible: vec![false; k.vars.len()],
-            };
-            scope.block(&k.body)
-        })
-        .and_then(|()| {
-            let mut bounds = Bounds {
-                kernel: k,
-                env: k.vars.iter().map(|v| all(v.ty)).collect(),
-                change: BTreeMap::new(),
-            };
-            bounds.block(&k.body, true)
-        })
-        .map_err(|e| format!("{}: {e}", k.name))
+    stored(k).map(|_| ())
+}
+
+/// Checks one kernel; returns what it may store in each buffer, if anything.
+fn stored(k: &Kernel) -> Result<Vec<Option<Interval>>, String> {
+    let named = |e| format!("{}: {e}", k.name);
+    declarations(k).map_err(named)?;
+    let mut scope = Scope {
+        kernel: k,
+        bound: vec![false; k.vars.len()],
+        visible: vec![false; k.vars.len()],
+    };
+    scope.block(&k.body).map_err(named)?;
+    let mut bounds = Bounds {
+        kernel: k,
+        env: k.vars.iter().map(|v| all(v.ty)).collect(),
+        change: BTreeMap::new(),
+        stored: vec![None; k.bufs.len()],
+    };
+    bounds.block(&k.body, true).map_err(named)?;
+    Ok(bounds.stored)
 }
 
 fn ensure(holds: bool, broken: impl FnOnce() -> String) -> Result<(), String> {
@@ -256,6 +260,8 @@ struct Bounds<'k> {
     env: Vec<Interval>,
     /// What the loops around have added so far in this turn to the variables that they only add to.
     change: BTreeMap<Var, Interval>,
+    /// What has been stored in each buffer.
+    stored: Vec<Option<Interval>>,
 }
 
 impl Bounds<'_> {
@@ -277,6 +283,10 @@ impl Bounds<'_> {
                 Stmt::Store(b, i, e) => {
                     self.index(*b, i, check)?;
                     let (d, stored) = (self.kernel.buf(*b), self.expr(e, check)?);
+                    if check {
+                        let all = &mut self.stored[b.0 as usize];
+                        *all = Some(all.map_or(stored, |before| before.union(stored)));
+                    }
                     let kept = !check || d.ty == Ty::F32 || between(d.range.0, d.range.1).contains(stored);
                     ensure(kept, || {
                         let e = self.kernel.show(e);
@@ -480,7 +490,7 @@ enum Space {
 type Written = BTreeMap<u32, (u32, Interval)>;
 
 /// Laws 8 and 9.
-fn calls(p: &Program) -> Result<(), String> {
+fn calls(p: &Program, stored: &[Vec<Option<Interval>>]) -> Result<(), String> {
     let mut written: BTreeMap<Space, Written> = BTreeMap::new();
     let elements = |shape: &[usize]| shape.iter().product::<usize>() as u32;
     let (inputs, outputs) = (elements(&p.input.shape), elements(&p.output.shape));
@@ -490,7 +500,7 @@ fn calls(p: &Program) -> Result<(), String> {
             .kernels
             .get(c.kernel)
             .ok_or_else(|| format!("kernel {} is called", c.kernel))?;
-        call(p, k, c, &mut written).map_err(|e| format!("call of {}: {e}", k.name))?;
+        call(p, k, c, &stored[c.kernel], &mut written).map_err(|e| format!("call of {}: {e}", k.name))?;
     }
     let result = written.entry(Space::Output).or_default();
     ensure(outputs > 0 && covers(result, (0, outputs), all(p.output.ty)), || {
@@ -498,7 +508,13 @@ fn calls(p: &Program) -> Result<(), String> {
     })
 }
 
-fn call(p: &Program, k: &Kernel, c: &Call, written: &mut BTreeMap<Space, Written>) -> Result<(), String> {
+fn call(
+    p: &Program,
+    k: &Kernel,
+    c: &Call,
+    stored: &[Option<Interval>],
+    written: &mut BTreeMap<Space, Written>,
+) -> Result<(), String> {
     let params: Vec<_> = k.params().collect();
     ensure(params.len() == c.args.len(), || {
         format!("{} arguments, {} parameters", c.args.len(), params.len())
@@ -551,11 +567,13 @@ fn call(p: &Program, k: &Kernel, c: &Call, written: &mut BTreeMap<Space, Written
             format!("`{}` reads what was not written, or not in {:?}", d.name, d.range)
         })?;
     }
-    for (d, (space, span)) in params.iter().zip(&spans).filter(|(d, _)| d.role != Role::In) {
-        let range = if d.ty == Ty::F32 {
-            all(d.ty)
-        } else {
-            between(d.range.0, d.range.1)
+    let stores = k.bufs.iter().zip(stored).filter(|(d, _)| d.role != Role::Const);
+    for ((d, stored), (space, span)) in stores.zip(&spans).filter(|((d, _), _)| d.role != Role::In) {
+        let range = match (stored, d.role) {
+            (None, _) => return Err(format!("`{}` is never written", d.name)),
+            (Some(stored), Role::Out) => *stored,
+            // Some elements may stay as they were.
+            (Some(stored), _) => stored.union(between(d.range.0, d.range.1)),
         };
         overwrite(written.entry(*space).or_default(), *span, range);
     }
@@ -827,8 +845,8 @@ mod tests {
         );
         refused(vec![vec![Arg::Input, at(4)]], "nothing calls `k`");
         let mut wider = network(vec![vec![Arg::Input, at(4)], vec![at(4), Arg::Output]]);
-        wider.kernels[1].bufs[0].range = (-9, 9);
+        wider.kernels[1].bufs[0].range = (1, 9);
         let e = verify(&wider).unwrap_err();
-        assert!(e.contains("not in (-9, 9)"), "{e}");
+        assert!(e.contains("not in (1, 9)"), "{e}");
     }
 }

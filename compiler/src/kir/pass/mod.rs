@@ -5,7 +5,7 @@ mod inline_weights;
 mod legalize;
 mod unroll;
 
-use super::{Kernel, Program, verify};
+use super::{Kernel, verify};
 use crate::diag::{Code, Diag, Result};
 use crate::target::Target;
 
@@ -48,20 +48,21 @@ pub const PASSES: [Row; 5] = [
     },
 ];
 
-/// Runs all passes on all kernels, and holds the program against the laws before the first and after each.
+/// Runs all passes on one kernel, and holds it against the laws before the first and after each; `after_each` sees the pass's
+/// name and what it made.
 ///
 /// # Errors
 ///
-/// [`Code::Internal`] with the broken law, if a kernel or a pass is wrong.
-pub fn run(p: &mut Program, t: &Target, after_each: &mut dyn FnMut(&'static str, &Program)) -> Result<()> {
-    let check = |p: &Program, what: &str| {
-        verify::verify(p).map_err(|e| Vec::from(Diag::new(Code::Internal, format!("{what}: {e}"))))
+/// [`Code::Internal`] with the broken law, if the kernel or a pass is wrong.
+pub fn run(k: &mut Kernel, t: &Target, after_each: &mut dyn FnMut(&'static str, &Kernel)) -> Result<()> {
+    let check = |k: &Kernel, what: &str| {
+        verify::kernel(k).map_err(|e| Vec::from(Diag::new(Code::Internal, format!("{what}: {e}"))))
     };
-    check(p, "kernels as built")?;
+    check(k, "as built")?;
     for row in PASSES {
-        p.kernels.iter_mut().for_each(|k| (row.run)(k, t));
-        check(p, row.name)?;
-        after_each(row.name, p);
+        (row.run)(k, t);
+        check(k, row.name)?;
+        after_each(row.name, k);
     }
     Ok(())
 }
@@ -69,7 +70,7 @@ pub fn run(p: &mut Program, t: &Target, after_each: &mut dyn FnMut(&'static str,
 #[cfg(test)]
 mod tests {
     use super::super::build::{Builder, float, floats, idx, int, ints};
-    use super::super::{Arg, BinOp, Buf, Call, Expr, Port, Role, Ty, Var, eval};
+    use super::super::{Arg, BinOp, Buf, Call, Expr, Port, Program, Role, Ty, Var, eval};
     use super::*;
 
     /// Marsaglia's xorshift with 64 bits: the tests need variety, not quality.
@@ -303,14 +304,15 @@ mod tests {
             ];
             let expected = samples.map(|s| eval::eval(&p, &s));
             let original = p.to_string();
-            let mut last = p.clone();
-            let done = run(&mut p, &target, &mut |name, now| {
-                let results = samples.map(|s| eval::eval(now, &s));
-                assert_eq!(results, expected, "seed {seed}, {name}:\n{original}\n{now}");
-                if *now != last {
+            assert_eq!(verify::verify(&p), Ok(()), "seed {seed}:\n{original}");
+            let mut k = p.kernels[0].clone();
+            let done = run(&mut k, &target, &mut |name, now| {
+                if *now != p.kernels[0] {
                     changed.insert(name);
                 }
-                last = now.clone();
+                p.kernels[0] = now.clone();
+                let results = samples.map(|s| eval::eval(&p, &s));
+                assert_eq!(results, expected, "seed {seed}, {name}:\n{original}\n{now}");
             });
             assert_eq!(done, Ok(()), "seed {seed}:\n{original}");
         }
@@ -341,7 +343,7 @@ mod tests {
         (p.output.ty, p.output.shape) = (Ty::I32, vec![20]);
         let sample: Vec<u8> = (0..1000).map(|i| i as u8).collect();
         let expected = eval::eval(&p, &sample);
-        run(&mut p, &Target::load("generic").unwrap(), &mut |_, _| {}).unwrap();
+        run(&mut p.kernels[0], &Target::load("generic").unwrap(), &mut |_, _| {}).unwrap();
         assert_eq!(eval::eval(&p, &sample), expected);
         let k = &p.kernels[0];
         assert_eq!(k.bufs.len(), 2, "the weights are code");
