@@ -134,41 +134,30 @@ impl Surd {
     }
 
     /// The integer nearest to `self / step`, ties to even, clamped.
-    pub fn quantize(&self, step: &Q, lo: i64, hi: i64) -> i64 {
-        // Least k in lo..=hi such that k + 1/2 is not passed.
+    pub fn quantize(&self, step: &Quantum, lo: i64, hi: i64) -> i64 {
         let (mut low, mut high) = (lo, hi);
+        let (near, error) = self.estimate();
+        let (least, greatest) = ((near - error) / step.near, (near + error) / step.near);
+        if least.is_finite() && greatest.is_finite() {
+            // One more on each side makes up for the division's own rounding.
+            low = (least.floor() as i64).saturating_sub(1).clamp(lo, hi);
+            high = (greatest.ceil() as i64).saturating_add(1).clamp(lo, hi);
+        }
         while low < high {
-            let k = low + (high - low) / 2;
-            if self.rounds_to_at_least(k + 1, step) {
-                low = k + 1
+            let k = low + (high - low) / 2 + 1;
+            if step.rounding_edge(k).reached_by(self) {
+                low = k
             } else {
-                high = k
+                high = k - 1
             }
         }
         low
-    }
-
-    /// Whether the integer nearest to `self / step`, ties to even, is at least `k`.
-    pub fn rounds_to_at_least(&self, k: i64, step: &Q) -> bool {
-        let (t, strict) = rounding_edge(k, step);
-        match self.cmp(&t) {
-            Ordering::Less => false,
-            Ordering::Equal => !strict,
-            Ordering::Greater => true,
-        }
     }
 
     /// The number, if it is rational.
     pub fn rational(&self) -> Option<Q> {
         (self.r.is_one() || self.u.is_zero()).then(|| &self.u * &self.r + &self.c)
     }
-}
-
-/// What a number must reach (or, if the flag is set, pass) to be rounded to `k` or more, in units of `step`: the tie between
-/// `k - 1` and `k` goes to the even one.
-pub fn rounding_edge(k: i64, step: &Q) -> (Q, bool) {
-    let twice = integer(2 * k - 1) * step;
-    (twice / integer(2), k % 2 != 0)
 }
 
 /// `x -> (slope * x + u) * sqrt(r) + c`.
@@ -235,44 +224,114 @@ impl Line {
         }
     }
 
-    /// Least integer in `first..=last` whose value reaches `t` (or passes it, if `strict`); `last + 1` if there is none.
-    /// The line must rise.
-    pub fn reaches(&self, t: &Q, strict: bool, first: i64, last: i64) -> i64 {
+    /// Floating-point estimates, for [`reaches`](Self::reaches).
+    pub fn estimate(&self) -> LineEstimate {
         let root = estimate(&self.at_zero.r).sqrt();
-        let (rise, u, c) = (
-            estimate(&self.slope) * root,
-            estimate(&self.at_zero.u) * root,
-            estimate(&self.at_zero.c),
-        );
-        let edge = estimate(t);
-        let x = (edge - c - u) / rise;
-        let error = (edge.abs() + c.abs() + u.abs() + TINY) * EPSILON / rise + x.abs() * EPSILON;
-        let clamp = |x: f64| {
-            if x.is_nan() {
-                None
-            } else {
-                Some((x as i64).clamp(first, last + 1))
+        LineEstimate {
+            rise: estimate(&self.slope) * root,
+            u: estimate(&self.at_zero.u) * root,
+            c: estimate(&self.at_zero.c),
+        }
+    }
+
+    /// Least integer in `first..=last` whose value reaches the edge (or passes it, if it is strict); `last + 1` if there is
+    /// none. The line must rise, and `near` be its estimate.
+    pub fn reaches(&self, near: &LineEstimate, edge: &Edge, first: i64, last: i64) -> i64 {
+        let LineEstimate { rise, u, c } = *near;
+        let x = (edge.near - c - u) / rise;
+        let error = (edge.near.abs() + c.abs() + u.abs() + TINY) * EPSILON / rise + x.abs() * EPSILON;
+        let (least, greatest) = ((x - error).floor(), (x + error).floor());
+        // The casts saturate. Estimates that are not numbers leave the whole range to the exact search.
+        let known = least.is_finite() && greatest.is_finite();
+        let (mut low, mut high) = (first, last + 1);
+        if known {
+            low = (least as i64).clamp(first, last + 1);
+            high = (greatest as i64).saturating_add(1).clamp(first, last + 1);
+            if least == greatest && x - error > least {
+                return high;
             }
-        };
-        // The casts saturate; a bound that is not a number leaves the whole range to the exact search.
-        let mut low = clamp((x - error).floor()).unwrap_or(first);
-        let mut high = clamp((x + error).ceil()).unwrap_or(last + 1);
-        if (x - error).floor() == (x + error).floor()
-            && x + error < (x - error).floor() + 1.0
-            && x - error > (x - error).floor()
-        {
-            return high;
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            let reached = match self.at(middle).cmp(t) {
-                Ordering::Less => false,
-                Ordering::Equal => !strict,
-                Ordering::Greater => true,
-            };
-            if reached { high = middle } else { low = middle + 1 }
+            if edge.reached_by(&self.at(middle)) {
+                high = middle
+            } else {
+                low = middle + 1
+            }
         }
         low
+    }
+}
+
+/// Estimates of a [`Line`]: `x -> rise * x + u + c`.
+#[derive(Clone, Copy, Debug)]
+pub struct LineEstimate {
+    rise: f64,
+    u: f64,
+    c: f64,
+}
+
+/// A number that a value must reach, or pass: `twice / 2 * step`.
+#[derive(Clone, Debug)]
+pub struct Edge<'a> {
+    twice: i64,
+    step: &'a Quantum,
+    strict: bool,
+    near: f64,
+}
+
+/// The step of a quantizer, with its estimate.
+#[derive(Clone, Debug)]
+pub struct Quantum {
+    exact: Q,
+    near: f64,
+}
+
+impl From<f32> for Quantum {
+    fn from(step: f32) -> Self {
+        Quantum {
+            exact: rational(step),
+            near: f64::from(step),
+        }
+    }
+}
+
+impl Quantum {
+    /// The number itself.
+    pub fn exact(&self) -> &Q {
+        &self.exact
+    }
+
+    /// What a number must reach to be rounded to `k` or more, in units of the step: the tie between `k - 1` and `k` goes to the
+    /// even one.
+    pub fn rounding_edge(&self, k: i64) -> Edge<'_> {
+        self.edge(2 * k - 1, k % 2 != 0)
+    }
+
+    /// 0, which reaching suffices for.
+    pub fn zero(&self) -> Edge<'_> {
+        self.edge(0, false)
+    }
+
+    fn edge(&self, twice: i64, strict: bool) -> Edge<'_> {
+        Edge {
+            twice,
+            step: self,
+            strict,
+            near: twice as f64 / 2.0 * self.near,
+        }
+    }
+}
+
+impl Edge<'_> {
+    /// Whether a value reaches it.
+    pub fn reached_by(&self, value: &Surd) -> bool {
+        let exact = integer(self.twice) * &self.step.exact / integer(2);
+        match value.cmp(&exact) {
+            Ordering::Less => false,
+            Ordering::Equal => !self.strict,
+            Ordering::Greater => true,
+        }
     }
 }
 
@@ -358,7 +417,7 @@ mod tests {
 
     #[test]
     fn ties_go_to_the_even_integer() {
-        let step = q(1, 1);
+        let step = Quantum::from(1.0);
         for (x, k) in [
             (q(1, 2), 0),
             (q(3, 2), 2),
@@ -380,18 +439,14 @@ mod tests {
             (q(2, 1), q(0, 1), q(1, 4)),
         ] {
             let l = line(slope, offset, v, q(1, 3));
-            for t in [q(1, 3), q(0, 1), q(-7, 2), q(13, 3)] {
-                for strict in [false, true] {
-                    let found = l.reaches(&t, strict, -50, 50);
-                    let brute = (-50..=50)
-                        .find(|&x| match l.at(x).cmp(&t) {
-                            Ordering::Less => false,
-                            Ordering::Equal => !strict,
-                            Ordering::Greater => true,
-                        })
-                        .unwrap_or(51);
-                    assert_eq!(found, brute);
-                }
+            let step = Quantum::from(0.75);
+            for k in [-3, 0, 1, 2, 40] {
+                let edge = step.rounding_edge(k);
+                let found = l.reaches(&l.estimate(), &edge, -50, 50);
+                let brute = (-50..=50)
+                    .find(|&x| l.at(x).quantize(&step, -1000, 1000) >= k)
+                    .unwrap_or(51);
+                assert_eq!(found, brute);
             }
         }
     }

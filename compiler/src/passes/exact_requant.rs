@@ -9,8 +9,9 @@
 use super::function::Function;
 use super::layer::{Layer, end, not_fused};
 use crate::diag::{Diag, Result};
-use crate::ir::exact::{Q, rational};
+use crate::ir::exact::{Q, Quantum};
 use crate::ir::{Elem, Epilogue, Graph, NodeId, Op};
+use num_traits::Zero;
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
     let mut found = Vec::new();
@@ -37,7 +38,7 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
     let elem = g.node(quantize).ty.elem;
     let (least, greatest) = if elem == Elem::U8 { (0, 255) } else { (-128, 127) };
     let quantizer = Quantizer {
-        step: rational(scale),
+        step: scale.into(),
         zero: i64::from(zero_point),
     };
     let stairs: Vec<_> = layer
@@ -79,7 +80,7 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
 }
 
 struct Quantizer {
-    step: Q,
+    step: Quantum,
     zero: i64,
 }
 
@@ -107,11 +108,10 @@ struct Form {
 
 impl Stairs {
     fn new(f: &Function, q: &Quantizer, (first, last): (i64, i64), (least, greatest): (i64, i64)) -> Self {
-        let edge = |k: i64| f.rounds_to(k - q.zero, &q.step, first, last);
+        let ts = f.rounds_to(least + 1 - q.zero..=greatest - q.zero, &q.step, first, last);
         let (mut lo, mut edges) = (least, Vec::new());
         let mut hi = least;
-        for k in least + 1..=greatest {
-            let t = edge(k);
+        for (k, t) in (least + 1..).zip(ts) {
             if t > last {
                 break;
             }
@@ -123,7 +123,7 @@ impl Stairs {
             }
         }
         let mut rise = f.rise();
-        rise.affine(&(Q::from_integer(1.into()) / &q.step), &Q::from_integer(0.into()));
+        rise.affine(&q.step.exact().recip(), &Q::zero());
         Stairs {
             first,
             last,
@@ -155,21 +155,26 @@ impl Stairs {
     /// The addend for a factor and a shift.
     fn fit(&self, mul: i64, shift: u32, lo: i64, hi: i64) -> Option<Form> {
         let (mul, one) = (i128::from(mul), 1i128 << shift);
-        let (mut least, mut greatest) = (i128::MIN, i128::MAX);
-        let mut reach = |sum: i64, k: i64| least = least.max(i128::from(k) * one - i128::from(sum) * mul);
-        // Channels whose own range is narrower than the clamp's must not leave it.
-        if self.lo > lo {
-            reach(self.first, self.lo);
-        }
+        // Where the sum must give at least k, and where at most k - 1.
+        let reach = |sum: i64, k: i64| i128::from(k) * one - i128::from(sum) * mul;
+        let stay = |sum: i64, k: i64| reach(sum, k) - 1;
+        // A channel whose own range is narrower than the clamp's must not leave it.
+        let mut least = if self.lo > lo {
+            reach(self.first, self.lo)
+        } else {
+            i128::MIN
+        };
+        let mut greatest = if self.hi < hi {
+            stay(self.last, self.hi + 1)
+        } else {
+            i128::MAX
+        };
         for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
-            reach(t, k);
-        }
-        let mut stay = |sum: i64, k: i64| greatest = greatest.min(i128::from(k) * one - i128::from(sum) * mul - 1);
-        for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
-            stay(t - 1, k);
-        }
-        if self.hi < hi {
-            stay(self.last, self.hi + 1);
+            least = least.max(reach(t, k));
+            greatest = greatest.min(stay(t - 1, k));
+            if least > greatest {
+                return None;
+            }
         }
         if least > greatest {
             return None;

@@ -1,8 +1,9 @@
 //! What happens to the sum of one output channel on its way to the quantizer.
 
-use crate::ir::exact::{Line, Norm, Q, Surd, TwoRoots, rounding_edge};
+use crate::ir::exact::{Edge, Line, Norm, Q, Quantum, Surd, TwoRoots};
 use num_traits::Zero;
 use std::cmp::Ordering;
+use std::ops::RangeInclusive;
 
 /// A line, cut off below and above by rectifiers.
 #[derive(Clone, Debug)]
@@ -66,31 +67,39 @@ impl Function {
         self.line.mirror();
     }
 
-    /// Least sum in `first..=last` where a function that does not fall reaches `t` (passes it, if `strict`);
-    /// `last + 1` if there is none.
-    pub fn reaches(&self, t: &Q, strict: bool, first: i64, last: i64) -> i64 {
-        let reached = |value: &Surd| match value.cmp(t) {
-            Ordering::Less => false,
-            Ordering::Equal => !strict,
-            Ordering::Greater => true,
-        };
-        if self.floor.as_ref().is_some_and(reached) {
+    /// Least sum in `first..=last` where a function that does not fall reaches an edge; `last + 1` if there is none.
+    pub fn reaches(&self, edge: &Edge, first: i64, last: i64) -> i64 {
+        if self.floor.as_ref().is_some_and(|f| edge.reached_by(f)) {
             return first;
         }
-        if self.ceiling.as_ref().is_some_and(|c| !reached(c)) {
+        if self.ceiling.as_ref().is_some_and(|c| !edge.reached_by(c)) {
             return last + 1;
         }
         match self.line.direction() {
-            Ordering::Greater => self.line.reaches(t, strict, first, last),
-            _ if reached(self.line.offset()) => first,
+            Ordering::Greater => self.line.reaches(&self.line.estimate(), edge, first, last),
+            _ if edge.reached_by(self.line.offset()) => first,
             _ => last + 1,
         }
     }
 
-    /// Least sum in `first..=last` whose value, in units of `step`, rounds (ties to even) to `k` or more.
-    pub fn rounds_to(&self, k: i64, step: &Q, first: i64, last: i64) -> i64 {
-        let (t, strict) = rounding_edge(k, step);
-        self.reaches(&t, strict, first, last)
+    /// For each `k` of a range, the least sum in `first..=last` whose value, in units of `step`, rounds to `k` or more;
+    /// `last + 1` where there is none.
+    pub fn rounds_to(&self, range: RangeInclusive<i64>, step: &Quantum, first: i64, last: i64) -> Vec<i64> {
+        let (below, above) = (*range.start() - 1, *range.end());
+        let quantized = |bound: &Option<Surd>| bound.as_ref().map(|b| b.quantize(step, below, above));
+        let (floor, ceiling) = (quantized(&self.floor), quantized(&self.ceiling));
+        if self.line.direction() != Ordering::Greater {
+            let level = self.line.offset().quantize(step, below, above);
+            let level = level.max(floor.unwrap_or(level)).min(ceiling.unwrap_or(above));
+            return range.map(|k| if k <= level { first } else { last + 1 }).collect();
+        }
+        let near = self.line.estimate();
+        let edge = |k: i64| match (floor, ceiling) {
+            (Some(floor), _) if k <= floor => first,
+            (_, Some(ceiling)) if k > ceiling => last + 1,
+            _ => self.line.reaches(&near, &step.rounding_edge(k), first, last),
+        };
+        range.map(edge).collect()
     }
 
     /// Rise per unit of the sum.
@@ -126,16 +135,16 @@ mod tests {
         f.affine(&q(-1), &q(3));
         assert!(f.falls());
         f.mirror();
-        assert_eq!(f.reaches(&q(3), false, -10, 10), -2);
-        assert_eq!(f.reaches(&q(3), true, -10, 10), 11);
-        assert_eq!(f.reaches(&q(-5), false, -10, 10), -10);
+        // Sum -3 gives 2, sum -2 and above 3; in units of 2, 3 is a tie that goes to 2.
+        let two = Quantum::from(2.0);
+        assert_eq!(f.rounds_to(-1..=3, &two, -10, 10), [-7, -6, -3, -2, 11]);
+        assert_eq!(f.reaches(&two.zero(), -10, 10), -5);
     }
 
     #[test]
     fn rounding_ties_go_to_even() {
         let f = Function::new(q(1), q(0));
         // sum / 2: 1 -> 0.5 -> 0, 2 -> 1, 3 -> 1.5 -> 2.
-        assert_eq!(f.rounds_to(1, &q(2), -9, 9), 2);
-        assert_eq!(f.rounds_to(2, &q(2), -9, 9), 3);
+        assert_eq!(f.rounds_to(1..=2, &Quantum::from(2.0), -9, 9), [2, 3]);
     }
 }

@@ -4,8 +4,8 @@
 
 use super::layer::{Layer, end, not_fused};
 use crate::diag::{Diag, Result};
+use crate::ir::exact::Quantum;
 use crate::ir::{Elem, Epilogue, Graph, NodeId, Op};
-use num_traits::Zero;
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
     let mut found = Vec::new();
@@ -29,10 +29,10 @@ fn fuse(g: &mut Graph, conv: NodeId, sign: NodeId) -> std::result::Result<(), Di
             format!("it takes the sign of `{}`, whose sums are float", layer.name),
         ));
     };
-    let zero = num_rational::BigRational::zero();
+    let unit = Quantum::from(1.0);
     let thresholds = layer.functions.iter().zip(sums).map(|(f, &(lo, hi))| {
         // The bounds fit 31 bits: `Layer::collect` checks them.
-        f.reaches(&zero, false, lo, hi) as i32
+        f.reaches(&unit.zero(), lo, hi) as i32
     });
     let epilogue = Epilogue::Threshold(thresholds.collect());
     layer.replace(g, sign, Elem::Sign, epilogue);

@@ -73,7 +73,7 @@ pub(super) fn linear(
             if let Some(window) = window {
                 sums = pool(&sums, unpooled, window, to.chw(), max);
             }
-            finish_floats(&sums, epilogue, to)
+            finish_floats(&sums, epilogue)
         }
     }
 }
@@ -206,12 +206,12 @@ fn finish_integers(sums: &[i32], epilogue: &Epilogue, to: &Ty) -> Tensor {
         }
         Epilogue::Float { .. } => {
             let floats: Vec<f32> = sums.iter().map(|&sum| sum as f32).collect();
-            finish_floats(&floats, epilogue, to)
+            finish_floats(&floats, epilogue)
         }
     }
 }
 
-fn finish_floats(sums: &[f32], epilogue: &Epilogue, _: &Ty) -> Tensor {
+fn finish_floats(sums: &[f32], epilogue: &Epilogue) -> Tensor {
     let Epilogue::Float { mul, add, floor } = epilogue else {
         return Tensor::F32(Vec::new());
     };

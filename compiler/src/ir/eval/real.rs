@@ -6,9 +6,11 @@
 
 use super::fused::pool;
 use super::{Tensor, Value};
-use crate::ir::exact::{Norm, Q, Surd, integer, rational};
+use crate::ir::exact::{Norm, Q, Quantum, Surd, integer, rational};
 use crate::ir::verify::conv_extent;
 use crate::ir::{Elem, Geometry, Op, Ty, WeightData, Weights};
+use num_bigint::BigInt;
+use num_integer::Integer;
 use num_traits::{ToPrimitive, Zero};
 use std::cmp::Ordering;
 
@@ -62,7 +64,7 @@ pub(super) fn step(op: &Op, from: &Ty, x: &Reals, to: &Ty) -> Value {
         Op::Quantize { scale, zero_point } => {
             let (least, greatest) = if to.elem == Elem::U8 { (0, 255) } else { (-128, 127) };
             let zero = i64::from(*zero_point);
-            let step = rational(*scale);
+            let step = Quantum::from(*scale);
             let codes =
                 x.0.iter()
                     .map(|n| n.quantize(&step, least - zero, greatest - zero) + zero);
@@ -112,10 +114,10 @@ impl Number {
         }
     }
 
-    fn quantize(&self, step: &Q, lo: i64, hi: i64) -> i64 {
+    fn quantize(&self, step: &Quantum, lo: i64, hi: i64) -> i64 {
         match self {
             Number::Exact(s) => s.quantize(step, lo, hi),
-            Number::Near(x) => ((x / float(step)).round_ties_even() as i64).clamp(lo, hi),
+            Number::Near(x) => ((x / float(step.exact())).round_ties_even() as i64).clamp(lo, hi),
         }
     }
 
@@ -157,43 +159,98 @@ fn float(q: &Q) -> f64 {
     q.to_f64().unwrap_or(f64::NAN)
 }
 
+/// A convolution: exact where everything it reads is rational, with one denominator for all of it.
 fn conv(x: &Reals, map: [usize; 3], w: &Weights, geom: &Geometry, bias: Option<&[f32]>) -> Reals {
     let [outputs, inputs, kh, kw] = w.shape;
     let Some([rows, columns]) = conv_extent(map, w.shape, geom) else {
         return Reals(Vec::new());
     };
-    let rationals: Option<Vec<Q>> = x.0.iter().map(Number::rational).collect();
+    let operand = Operand::read(&x.0);
+    let pads = [geom.pads[0], geom.pads[1]];
+    let place = |at: usize, k: usize, axis: usize| {
+        let place = (at * geom.stride[axis] + k * geom.dilation[axis]).checked_sub(pads[axis])?;
+        (place < map[axis + 1]).then_some(place)
+    };
     let mut out = Vec::with_capacity(outputs * rows * columns);
     for o in 0..outputs {
         let first = o / (outputs / geom.groups) * inputs;
-        for (y, column) in (0..rows).flat_map(|y| (0..columns).map(move |c| (y, c))) {
-            let mut exact = bias.map_or_else(Q::zero, |b| rational(b[o]));
-            let mut near = float(&exact);
-            for i in 0..inputs {
-                for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
-                    let row = (y * geom.stride[0] + ky * geom.dilation[0]).wrapping_sub(geom.pads[0]);
-                    let col = (column * geom.stride[1] + kx * geom.dilation[1]).wrapping_sub(geom.pads[1]);
-                    if row >= map[1] || col >= map[2] {
-                        continue;
-                    }
-                    let at = ((first + i) * map[1] + row) * map[2] + col;
-                    let weight = weight(w, o, ((o * inputs + i) * kh + ky) * kw + kx);
-                    match &rationals {
-                        Some(x) => exact += &x[at] * weight,
-                        None => near += x.0[at].near() * float(&weight),
-                    }
-                }
-            }
-            out.push(if rationals.is_some() {
-                Number::Exact(exact.into())
-            } else {
-                Number::Near(near)
+        let bias = bias.map_or_else(Q::zero, |b| rational(b[o]));
+        for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
+            let cells = (0..inputs).flat_map(|i| (0..kh).flat_map(move |ky| (0..kw).map(move |kx| [i, ky, kx])));
+            let taps = cells.filter_map(|[i, ky, kx]| {
+                let at = ((first + i) * map[1] + place(y, ky, 0)?) * map[2] + place(x, kx, 1)?;
+                Some((at, ((o * inputs + i) * kh + ky) * kw + kx))
             });
+            out.push(operand.sum(taps, w, o, &bias));
         }
     }
     Reals(out)
 }
 
+/// What a convolution reads.
+enum Operand {
+    /// Integers over a common denominator.
+    Rational {
+        numerators: Vec<BigInt>,
+        small: Option<Vec<i64>>,
+        denominator: BigInt,
+    },
+    Near(Vec<f64>),
+}
+
+impl Operand {
+    fn read(x: &[Number]) -> Operand {
+        let rationals: Option<Vec<Q>> = x.iter().map(Number::rational).collect();
+        let Some(rationals) = rationals else {
+            return Operand::Near(x.iter().map(Number::near).collect());
+        };
+        let denominator = rationals.iter().fold(BigInt::from(1), |d, q| d.lcm(q.denom()));
+        let numerators: Vec<BigInt> = rationals
+            .iter()
+            .map(|q| q.numer() * (&denominator / q.denom()))
+            .collect();
+        let small = numerators.iter().map(ToPrimitive::to_i64).collect();
+        Operand::Rational {
+            numerators,
+            small,
+            denominator,
+        }
+    }
+
+    /// Sum of operand times weight over `(operand, weight)` indices, plus a bias.
+    fn sum(&self, taps: impl Iterator<Item = (usize, usize)>, w: &Weights, o: usize, bias: &Q) -> Number {
+        match (self, &w.data) {
+            (Operand::Near(x), _) => {
+                let sum: f64 = taps.map(|(at, tap)| x[at] * float(&weight(w, o, tap))).sum();
+                Number::Near(sum + float(bias))
+            }
+            (
+                Operand::Rational {
+                    small: Some(x),
+                    denominator,
+                    ..
+                },
+                WeightData::Coded { codes, scale, .. },
+            ) => {
+                let sum: i128 = taps.map(|(at, tap)| i128::from(x[at]) * i128::from(codes[tap])).sum();
+                Number::Exact((Q::new(sum.into(), denominator.clone()) * rational(scale[o]) + bias).into())
+            }
+            (
+                Operand::Rational {
+                    numerators,
+                    denominator,
+                    ..
+                },
+                _,
+            ) => {
+                let sum: Q = taps.map(|(at, tap)| weight(w, o, tap) * &numerators[at]).sum();
+                Number::Exact((sum / denominator + bias).into())
+            }
+        }
+    }
+}
+
+/// The real weight behind a code.
 fn weight(w: &Weights, output: usize, tap: usize) -> Q {
     match &w.data {
         WeightData::Float(values) => rational(values[tap]),
