@@ -10,3 +10,12 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("cortex-m0", include_str!("../targets/cortex-m0.toml")),
     ("cortex-m4", include_str!("../targets/cortex-m4.toml")),
 ];
+
+/// Runs a generated crate on files of samples.
+pub const HARNESS_RS: &str = include_str!("../harness/harness.rs");
+/// Runs generated C on files of samples.
+pub const HARNESS_C: &str = include_str!("../harness/harness.c");
+/// Places the harness on a bare Cortex-M board.
+pub const LINKER_SCRIPT: &str = include_str!("../harness/cortex-m.ld");
+/// QEMU plugin that counts executed instructions between marks.
+pub const ICOST_C: &str = include_str!("../icost/icost.c");

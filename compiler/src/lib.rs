@@ -19,5 +19,6 @@ pub mod plan;
 pub mod progress;
 pub mod reference;
 pub mod table;
+pub mod run;
 pub mod target;
 pub mod targets;

@@ -67,6 +67,10 @@ codes! {
     Reference "E0601" "tract cannot run the model" "check the model with the ONNX checker; `sqc bake` writes one in plain operators";
     OutputsDiffer "E0602" "generated code differs from the reference" "please report it, with the model if you can";
     ClassesDiffer "E0603" "predictions differ from the float model" "please report it, with the model if you can";
+    // E07: building and running generated code.
+    MissingTool "E0701" "a tool is missing" "install it";
+    BuildFailed "E0702" "generated code does not build" "please report it, with the model if you can";
+    RunFailed "E0703" "generated code does not run" "see the message; on a bare board the fault is in the program or its memory map";
 
     // E09: the compiler itself.
     Internal "E0901" "the compiler broke one of its own rules" "please report it, with the model if you can";

@@ -1,0 +1,191 @@
+/* Runs a generated network on the samples of a file; the same as harness.rs, which says how.
+ *
+ * The network comes by macros: MODEL_HEADER, MODEL_INFER, MODEL_ARENA, MODEL_INPUT, MODEL_INPUT_LEN, MODEL_OUTPUT and
+ * MODEL_OUTPUT_LEN. */
+#include MODEL_HEADER
+#include <stddef.h>
+#include <stdint.h>
+
+#define WATCHED 4096u
+#define PAINT 0xA5C35A3Cu
+
+#if defined(__thumb__)
+#define MARK_BEGIN() __asm__ volatile(".inst.n 0xbfa0" ::: "memory")
+#define MARK_END() __asm__ volatile(".inst.n 0xbfb0" ::: "memory")
+#elif defined(__aarch64__)
+#define MARK_BEGIN() __asm__ volatile("hint #0x70" ::: "memory")
+#define MARK_END() __asm__ volatile("hint #0x71" ::: "memory")
+#else
+#define MARK_BEGIN() ((void)0)
+#define MARK_END() ((void)0)
+#endif
+
+#if defined(__x86_64__)
+#define STACK_POINTER(p) __asm__ volatile("mov %%rsp, %0" : "=r"(p))
+#else
+#define STACK_POINTER(p) __asm__ volatile("mov %0, sp" : "=r"(p))
+#endif
+
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+
+/* Semihosting of Arm: an operation and the address of its arguments. */
+static uintptr_t call(uintptr_t operation, const void *arguments) {
+    register uintptr_t r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = arguments;
+    __asm__ volatile("bkpt #0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+
+static void leave(uintptr_t code) {
+    const uintptr_t arguments[2] = {0x20026u, code};
+    call(0x20, arguments);
+    for (;;) {
+    }
+}
+
+typedef uintptr_t file_t;
+
+static file_t open_file(const char *name, size_t length, int fresh) {
+    const uintptr_t arguments[3] = {(uintptr_t)name, fresh ? 5u : 1u, length};
+    const uintptr_t file = call(0x01, arguments);
+    if (file == (uintptr_t)-1) {
+        leave(2);
+    }
+    return file;
+}
+
+static int read_file(file_t file, void *bytes, size_t length) {
+    const uintptr_t arguments[3] = {file, (uintptr_t)bytes, length};
+    return call(0x06, arguments) == 0;
+}
+
+static void write_file(file_t file, const void *bytes, size_t length) {
+    const uintptr_t arguments[3] = {file, (uintptr_t)bytes, length};
+    if (call(0x05, arguments) != 0) {
+        leave(3);
+    }
+}
+
+static void close_file(file_t file) {
+    (void)file;
+}
+
+extern uint32_t stack_top;
+int main(void);
+
+static void reset(void) {
+    /* Enables the coprocessors of the FPU (Armv7-M ARM, B3.2.20); other cores ignore the write. */
+    *(volatile uint32_t *)0xE000ED88u = 0xFu << 20;
+    main();
+    leave(0);
+}
+
+static void fault(void) {
+    leave(99);
+}
+
+typedef union {
+    uint32_t *stack;
+    void (*handler)(void);
+} vector_t;
+
+extern const vector_t vectors[16];
+__attribute__((section(".vectors"), used)) const vector_t vectors[16] = {
+    {.stack = &stack_top}, {.handler = reset}, {.handler = fault}, {.handler = fault}, {.handler = fault},
+    {.handler = fault},    {.handler = fault}, {.handler = fault}, {.handler = fault}, {.handler = fault},
+    {.handler = fault},    {.handler = fault}, {.handler = fault}, {.handler = fault}, {.handler = fault},
+    {.handler = fault},
+};
+
+/* What compilers call where there is no library. */
+void *memcpy(void *restrict to, const void *restrict from, size_t n);
+void *memset(void *to, int value, size_t n);
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        ((volatile unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+    }
+    return to;
+}
+
+void *memset(void *to, int value, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        ((volatile unsigned char *)to)[i] = (unsigned char)value;
+    }
+    return to;
+}
+
+#else
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef FILE *file_t;
+
+static file_t open_file(const char *name, size_t length, int fresh) {
+    FILE *file = fopen(name, fresh ? "wb" : "rb");
+    (void)length;
+    if (file == NULL) {
+        exit(2);
+    }
+    return file;
+}
+
+static int read_file(file_t file, void *bytes, size_t length) {
+    return fread(bytes, 1, length, file) == length;
+}
+
+static void write_file(file_t file, const void *bytes, size_t length) {
+    if (fwrite(bytes, 1, length, file) != length) {
+        exit(3);
+    }
+}
+
+static void close_file(file_t file) {
+    if (fclose(file) != 0) {
+        exit(3);
+    }
+}
+#endif
+
+/* Bytes of stack that an inference takes, found by painting what lies below and looking for the lowest change. */
+__attribute__((noinline)) static uint32_t watched(MODEL_ARENA *arena, const MODEL_INPUT *sample, MODEL_OUTPUT *result) {
+    uintptr_t top;
+#if defined(__SANITIZE_ADDRESS__)
+    top = 0;
+    MODEL_INFER(arena, sample, result);
+    return (uint32_t)top;
+#else
+    STACK_POINTER(top);
+    /* A red zone of 128 bytes below the stack pointer may be in use. */
+    const uintptr_t bottom = (top - WATCHED) & ~(uintptr_t)3, end = (top - 128u) & ~(uintptr_t)3;
+    for (uintptr_t at = bottom; at < end; at += 4) {
+        *(volatile uint32_t *)at = PAINT;
+    }
+    MARK_BEGIN();
+    MODEL_INFER(arena, sample, result);
+    MARK_END();
+    uintptr_t lowest = bottom;
+    while (lowest < end && *(volatile uint32_t *)lowest == PAINT) {
+        lowest += 4;
+    }
+    return (uint32_t)(top - lowest);
+#endif
+}
+
+int main(void) {
+    static MODEL_ARENA arena;
+    static MODEL_INPUT sample[MODEL_INPUT_LEN];
+    static MODEL_OUTPUT result[MODEL_OUTPUT_LEN];
+    uint32_t taken = 0;
+    const file_t samples = open_file("samples.bin", 11, 0), results = open_file("results.bin", 11, 1);
+    while (read_file(samples, sample, sizeof sample)) {
+        taken = watched(&arena, sample, result);
+        write_file(results, result, sizeof result);
+    }
+    close_file(results);
+    const file_t stack = open_file("stack.bin", 9, 1);
+    write_file(stack, &taken, sizeof taken);
+    close_file(stack);
+    close_file(samples);
+    return 0;
+}
