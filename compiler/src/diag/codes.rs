@@ -50,7 +50,6 @@ codes! {
     // E03: what the passes cannot do.
     NotFused "E0301" "no exact integer form" "see the operator list in the README for the forms that compile";
     AccumulatorOverflow "E0302" "sum does not fit 32 bits" "split the layer";
-
     Expectation "E0303" "layer is not as expected" "train or export again, or drop --expect; `sqc inspect` shows every layer";
 
     // E04: plan and target.
@@ -67,6 +66,7 @@ codes! {
     Reference "E0601" "tract cannot run the model" "check the model with the ONNX checker; `sqc bake` writes one in plain operators";
     OutputsDiffer "E0602" "generated code differs from the reference" "please report it, with the model if you can";
     ClassesDiffer "E0603" "predictions differ from the float model" "please report it, with the model if you can";
+
     // E07: building and running generated code.
     MissingTool "E0701" "a tool is missing" "install it";
     BuildFailed "E0702" "generated code does not build" "please report it, with the model if you can";

@@ -2,10 +2,10 @@
 
 use super::cost::{self, Cost};
 use super::{Optimize, Options, job};
-use crate::diag::Diag;
+use crate::diag::{Diag, Result};
 use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{FAMILIES, pool};
-use crate::kir::Kernel;
+use crate::kir::{Kernel, pass};
 use crate::target::Target;
 use std::fmt;
 
@@ -63,15 +63,17 @@ pub fn candidates(
     name: &str,
     target: &Target,
     options: &Options,
-) -> Result<(Vec<Candidate>, Kernel), Diag> {
+) -> Result<(Vec<Candidate>, Kernel)> {
     let mut built: Vec<(&'static str, Cost, Kernel)> = vec![];
     let mut refused: Vec<Candidate> = vec![];
-    let mut finish = |family, kernel: Kernel| {
+    let mut finish = |family, mut kernel: Kernel| {
+        pass::run(&mut kernel, target, &mut |_, _| {})?;
         built.push((family, cost::of(&kernel, &target.cost), kernel));
+        Ok::<(), Vec<Diag>>(())
     };
     if let Op::MaxPool(window) = &g.node(id).op {
         let (x, y) = (job::view(g, g.operands(id)[0]), job::view(g, id));
-        finish("max pool", pool::build(name, &job::describe(g, id), x, y, window));
+        finish("max pool", pool::build(name, &job::describe(g, id), x, y, window))?;
     } else {
         let job = job::linear(g, id, name.to_string())?;
         for family in FAMILIES {
@@ -80,7 +82,7 @@ pub fn candidates(
                     family: family.name,
                     outcome: Outcome::Refuses(why),
                 }),
-                None => finish(family.name, (family.build)(&job)),
+                None => finish(family.name, (family.build)(&job))?,
             }
         }
     }

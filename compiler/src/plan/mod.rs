@@ -113,7 +113,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
         let (ranking, kernel) = match choose::candidates(g, id, &names.unique(&node.name), target, options) {
             Ok(found) => found,
             Err(diag) => {
-                wrong.push(diag);
+                wrong.extend(diag);
                 continue;
             }
         };

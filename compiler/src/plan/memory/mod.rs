@@ -145,7 +145,7 @@ mod tests {
     use crate::kir;
     use proptest::prelude::*;
 
-    fn value() -> impl proptest::strategy::Strategy<Value = Value> {
+    fn value() -> impl Strategy<Value = Value> {
         (0..3usize, 1..100u32, 0..12usize, 0..5usize).prop_map(|(ty, len, from, life)| Value {
             ty: [kir::Ty::I8, kir::Ty::U32, kir::Ty::F32][ty],
             len,

@@ -1,0 +1,287 @@
+//! Random layers: the program that a plan lowers to computes what the graph means, byte for byte.
+
+use proptest::prelude::*;
+use sqc::ir::eval::{self, Tensor};
+use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ty, WeightData, Weights, Window, range};
+use sqc::target::Target;
+use sqc::{kir, lower, plan};
+
+/// A small deterministic source of numbers.
+struct Lcg(u64);
+
+impl Lcg {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        self.0 >> 33
+    }
+
+    fn within(&mut self, lo: i64, hi: i64) -> i64 {
+        lo + (self.next() % (hi - lo + 1) as u64) as i64
+    }
+
+    /// A float whose sums round.
+    fn float(&mut self) -> f32 {
+        (self.within(-1_000_000, 1_000_000) as f32) * 1.37e-5
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Values {
+    Coded(Depth),
+    Float,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Out {
+    Threshold,
+    Requant,
+    Float,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    operand: Elem,
+    values: Values,
+    out: Out,
+    /// Channels in and out of one group.
+    channels: [usize; 2],
+    groups: usize,
+    map: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    pads: [usize; 4],
+    dilation: [usize; 2],
+    pool: Option<[usize; 2]>,
+    seed: u64,
+}
+
+fn layer() -> impl Strategy<Value = Layer> {
+    let operand = prop_oneof![Just(Elem::U8), Just(Elem::I8), Just(Elem::Sign), Just(Elem::F32)];
+    let values = prop_oneof![
+        3 => Just(Values::Coded(Depth::Binary)),
+        3 => Just(Values::Coded(Depth::Ternary)),
+        1 => Just(Values::Coded(Depth::Int8)),
+        1 => Just(Values::Float),
+    ];
+    let out = prop_oneof![Just(Out::Threshold), Just(Out::Requant), Just(Out::Float)];
+    let channels = [
+        prop_oneof![1..5usize, Just(32usize), Just(64), Just(33)],
+        prop_oneof![1..6usize, Just(32usize), Just(40), Just(7)],
+    ];
+    let geometry = ([1..7usize, 1..7usize], [1..4usize, 1..4usize], [1..3usize, 1..3usize]);
+    let edges = ([0..2usize, 0..2usize, 0..2usize, 0..2usize], [1..3usize, 1..3usize]);
+    let pool = prop_oneof![2 => Just(None), 1 => [1..3usize, 1..4usize].prop_map(Some)];
+    (
+        operand,
+        values,
+        out,
+        channels,
+        prop_oneof![4 => Just(1usize), 1 => 2..4usize],
+        geometry,
+        edges,
+        pool,
+        any::<u64>(),
+    )
+        .prop_map(
+            |(operand, values, out, channels, groups, (map, kernel, stride), (pads, dilation), pool, seed)| Layer {
+                operand,
+                values,
+                out,
+                channels,
+                groups,
+                map,
+                kernel,
+                stride,
+                pads,
+                dilation,
+                pool,
+                seed,
+            },
+        )
+}
+
+/// Input, the layer, output; where the layer makes or reads signs, layers by 1 around it bring them from and to the caller.
+fn network(l: &Layer) -> Option<(Graph, Tensor)> {
+    let mut rng = Lcg(l.seed);
+    let [ic, oc] = [l.channels[0] * l.groups, l.channels[1] * l.groups];
+    let integer = l.operand != Elem::F32 && matches!(l.values, Values::Coded(_));
+    if !integer && !matches!(l.out, Out::Float) {
+        return None;
+    }
+    let extent = |axis: usize| {
+        let reach = l.dilation[axis] * (l.kernel[axis] - 1) + 1;
+        let all = l.map[axis] + l.pads[axis] + l.pads[axis + 2];
+        let conv = all.checked_sub(reach)? / l.stride[axis] + 1;
+        let out = conv / l.pool.map_or(1, |p| p[axis]);
+        (out > 0).then_some(out)
+    };
+    let (h, w) = (extent(0)?, extent(1)?);
+    let mut g = Graph::new();
+    let from = if l.operand == Elem::Sign { Elem::I8 } else { l.operand };
+    let shape = [ic, l.map[0], l.map[1]];
+    let input = g.add("image", Op::Input, Ty::new(from, shape), &[]);
+    let mut at = input;
+    if l.operand == Elem::Sign {
+        at = g.add(
+            "signs",
+            each(ic, Epilogue::Threshold(vec![0; ic])),
+            Ty::new(Elem::Sign, shape),
+            &[at],
+        );
+    }
+    let count = oc * l.channels[0] * l.kernel[0] * l.kernel[1];
+    let data = match l.values {
+        Values::Float => WeightData::Float((0..count).map(|_| rng.float()).collect()),
+        Values::Coded(depth) => {
+            let code = |rng: &mut Lcg| match depth {
+                Depth::Binary => 2 * rng.within(0, 1) - 1,
+                Depth::Ternary => rng.within(-1, 1),
+                Depth::Int8 => rng.within(-128, 127),
+            };
+            let codes = (0..count).map(|_| code(&mut rng) as i8).collect();
+            WeightData::Coded {
+                depth,
+                codes,
+                scale: vec![1.0; oc],
+            }
+        }
+    };
+    let weights = Weights {
+        shape: [oc, l.channels[0], l.kernel[0], l.kernel[1]],
+        data,
+    };
+    let values = range::values(&g, at).unwrap_or((0, 0));
+    let sums = range::of_sums(&weights, values, l.pads != [0; 4]).unwrap_or(vec![(0, 0); oc]);
+    let (epilogue, elem) = match l.out {
+        Out::Threshold => (
+            Epilogue::Threshold(sums.iter().map(|&(lo, hi)| rng.within(lo, hi + 1) as i32).collect()),
+            Elem::Sign,
+        ),
+        Out::Requant => {
+            let shift: Vec<u8> = (0..oc).map(|_| rng.within(8, 20) as u8).collect();
+            let mul = (0..oc).map(|_| rng.within(0, 4000) as i32).collect();
+            let add = shift.iter().map(|s| rng.within(-(1 << s), 1 << s)).collect();
+            let (lo, hi) = *[(-128, 127), (0, 127), (-7, 9)].get(rng.within(0, 2) as usize)?;
+            (
+                Epilogue::Requant {
+                    mul,
+                    add,
+                    shift,
+                    lo,
+                    hi,
+                },
+                Elem::I8,
+            )
+        }
+        Out::Float => {
+            let mul = (0..oc).map(|_| rng.float().abs() + 1e-3).collect();
+            let add = (0..oc).map(|_| rng.float()).collect();
+            (
+                Epilogue::Float {
+                    mul,
+                    add,
+                    floor: (rng.within(0, 1) == 1).then_some(0.0),
+                },
+                Elem::F32,
+            )
+        }
+    };
+    let geom = Geometry {
+        stride: l.stride,
+        pads: l.pads,
+        dilation: l.dilation,
+        groups: l.groups,
+    };
+    let pool = l.pool.map(|size| Window {
+        size,
+        stride: size,
+        pads: [0; 4],
+    });
+    let op = Op::Linear {
+        weights,
+        geom,
+        pool,
+        epilogue,
+    };
+    at = g.add("layer", op, Ty::new(elem, [oc, h, w]), &[at]);
+    if h > 1 && w > 1 && rng.within(0, 2) == 0 {
+        let window = Window {
+            size: [2, 2],
+            stride: [1, 1],
+            pads: [1, 0, 0, 1],
+        };
+        at = g.add("pool", Op::MaxPool(window), Ty::new(elem, [oc, h, w]), &[at]);
+    }
+    if elem == Elem::Sign {
+        let epilogue = Epilogue::Float {
+            mul: vec![1.0; oc],
+            add: vec![0.0; oc],
+            floor: None,
+        };
+        at = g.add("values", each(oc, epilogue), Ty::new(Elem::F32, [oc, h, w]), &[at]);
+    }
+    let ty = g.node(at).ty.clone();
+    g.add("result", Op::Output, ty, &[at]);
+    let n = shape.iter().product();
+    let sample = match from {
+        Elem::U8 => Tensor::U8((0..n).map(|_| rng.within(0, 255) as u8).collect()),
+        Elem::F32 => Tensor::F32((0..n).map(|_| rng.float()).collect()),
+        _ => Tensor::I8((0..n).map(|_| rng.within(-128, 127) as i8).collect()),
+    };
+    Some((g, sample))
+}
+
+/// A layer that hands on every channel.
+fn each(channels: usize, epilogue: Epilogue) -> Op {
+    let codes = vec![1; channels];
+    let data = WeightData::Coded {
+        depth: Depth::Binary,
+        codes,
+        scale: vec![1.0; channels],
+    };
+    let geom = Geometry {
+        groups: channels,
+        ..Geometry::UNIT
+    };
+    Op::Linear {
+        weights: Weights {
+            shape: [channels, 1, 1, 1],
+            data,
+        },
+        geom,
+        pool: None,
+        epilogue,
+    }
+}
+
+fn bytes(t: &Tensor) -> Vec<u8> {
+    match t {
+        Tensor::U8(v) => v.clone(),
+        Tensor::I8(v) => v.iter().map(|&x| x as u8).collect(),
+        Tensor::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Tensor::Sign(_) => unreachable!("no port holds signs"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_family_computes_what_the_graph_means(l in layer(), popcount in any::<bool>()) {
+        let Some((g, sample)) = network(&l) else { return Ok(()) };
+        prop_assert_eq!(sqc::ir::verify::verify(&g), Ok(()));
+        let want = bytes(&eval::eval(&g, &sample));
+        let mut target = Target::load("generic").expect("a target");
+        target.isa.popcount = popcount;
+        for family in plan::FAMILIES {
+            let options = plan::Options { prefer: Some(family.name), ..plan::Options::default() };
+            let p = plan::plan(&g, &target, &options).expect("a plan");
+            let program = lower::lower(&g, &p, "image", "result");
+            prop_assert_eq!(kir::verify::verify(&program), Ok(()), "{}", family.name);
+            prop_assert_eq!(&kir::eval::eval(&program, &bytes(&sample)), &want, "{}", family.name);
+        }
+    }
+}
