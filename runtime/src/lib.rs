@@ -3,3 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod metadata;
+mod model;
+
+pub use model::Model;

@@ -26,7 +26,7 @@ pub mod walk;
 use std::{collections::HashMap, fmt};
 
 /// Type of a scalar.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Ty {
     /// Truth value.
     Bool,

@@ -1,0 +1,231 @@
+//! C99 sources: `<name>.h` and `<name>.c` are what a firmware builds, `selftest.c` the regression test, `CMakeLists.txt` a
+//! library and a test for those who use CMake. Every name of file scope and every macro carries the prefix.
+
+mod helpers;
+mod kernel;
+
+use super::{Files, Meta, REPORT, names, one_line, pool_name, report, text, version};
+use crate::kir::{Arg, Call, Port, Program, Ty};
+use kernel::{Printer, literal, ty};
+use std::collections::BTreeSet;
+
+/// Prints a verified program as C99.
+pub fn emit(p: &Program, m: &Meta) -> Files {
+    let name = names::snake(&m.model_name);
+    let lines: String = m.header().iter().map(|l| format!(" * {l}\n")).collect();
+    let header = format!("/*\n{lines} */\n");
+    let files = [
+        (format!("{name}.h"), header.clone() + &interface(&name, p, m)),
+        (format!("{name}.c"), header.clone() + &implementation(&name, p)),
+        ("selftest.c".into(), header + &selftest(&name, p, m)),
+        ("CMakeLists.txt".into(), cmake(&name, m)),
+        ("README.md".into(), readme(&name, p, m)),
+        (REPORT.into(), report::report(p, m)),
+    ];
+    Files(files.into())
+}
+
+/// Names of `infer`'s parameters after the arena.
+fn ports(p: &Program) -> (String, String) {
+    let input = names::unique(&p.input.name, &["arena"]);
+    let output = names::unique(&p.output.name, &["arena", &input]);
+    (input, output)
+}
+
+fn elements(port: &Port) -> usize {
+    port.shape.iter().product()
+}
+
+fn signature(name: &str, p: &Program) -> String {
+    let (input, output) = ports(p);
+    format!(
+        "void {name}_infer({name}_arena *arena, const {} {input}[{}], {} {output}[{}])",
+        ty(p.input.ty),
+        elements(&p.input),
+        ty(p.output.ty),
+        elements(&p.output)
+    )
+}
+
+fn interface(name: &str, p: &Program, m: &Meta) -> String {
+    let upper = names::screaming(name);
+    let (input, output) = ports(p);
+    // Strictest alignment first, so that no padding comes between the pools.
+    let mut pools: Vec<usize> = (0..p.pools.len()).collect();
+    pools.sort_by_key(|&i| std::cmp::Reverse(p.pools[i].ty.bytes()));
+    let mut fields: String = pools
+        .iter()
+        .map(|&i| format!("    {} {}[{}];\n", ty(p.pools[i].ty), field(p, i), p.pools[i].len))
+        .collect();
+    if fields.is_empty() {
+        // C has no empty structures.
+        fields = "    uint8_t unused;\n".into();
+    }
+    format!(
+        "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdbool.h>\n#include <stdint.h>\n\n\
+         #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
+         /* Elements of a sample and of a result; row-major. */\n\
+         #define {upper}_INPUT_LEN {}\n#define {upper}_OUTPUT_LEN {}\n\
+         /* All the memory that inference needs besides the caller's buffers and the stack. */\n\
+         #define {upper}_ARENA_BYTES sizeof({name}_arena)\n\
+         #define {upper}_MODEL_SHA256 \"{}\"\n#define {upper}_SQC_VERSION \"{}\"\n#define {upper}_TARGET \"{}\"\n\n\
+         /* Where the layers leave their results. What it holds between two calls does not matter: one may serve many. */\n\
+         typedef struct {{\n{fields}}} {name}_arena;\n\n\
+         /*\n * Computes {output} from {input}.\n *\n * {input}: {}\n * {output}: {}\n *\n \
+         * The buffers and the arena do not overlap.\n */\n{};\n\n\
+         /*\n * Runs samples with known results, for example after flashing a device; defined in selftest.c.\n *\n \
+         * Returns 0 if every result is what it was when this file was generated, bit for bit, and the float model's within\n \
+         * rounding; else the number of the first sample that is not, from 1.\n */\n\
+         int {name}_selftest({name}_arena *arena);\n\n\
+         #ifdef __cplusplus\n}}\n#endif\n\n#endif\n",
+        elements(&p.input),
+        elements(&p.output),
+        m.sha256,
+        version(),
+        m.target,
+        shape(&p.input, &m.input),
+        shape(&p.output, &m.output),
+        signature(name, p),
+    )
+}
+
+/// A port's shape and what it holds.
+fn shape(port: &Port, doc: &str) -> String {
+    let extents: Vec<_> = port.shape.iter().map(usize::to_string).collect();
+    format!("{} of shape [{}]; {}", ty(port.ty), extents.join(", "), one_line(doc))
+}
+
+fn implementation(name: &str, p: &Program) -> String {
+    let mut printer = Printer {
+        prefix: name,
+        helpers: BTreeSet::new(),
+    };
+    let kernels: Vec<String> = p.kernels.iter().map(|k| printer.kernel(k)).collect();
+    let (input, output) = ports(p);
+    let calls: String = p.calls.iter().map(|c| call(&printer, p, c, &input, &output)).collect();
+    let unused = if p.pools.is_empty() { "    (void)arena;\n" } else { "" };
+    let helpers: Vec<String> = printer.helpers.iter().map(|h| h.definition(name)).collect();
+    let floats = p
+        .kernels
+        .iter()
+        .any(|k| k.vars.iter().any(|v| v.ty == Ty::F32) || k.bufs.iter().any(|b| b.ty == Ty::F32));
+    let mut out = format!("#include \"{name}.h\"\n\n");
+    if floats {
+        out += CONTRACTION;
+    }
+    for part in helpers.iter().chain(&kernels) {
+        out += part;
+        out.push('\n');
+    }
+    out + &format!("{}\n{{\n{unused}{calls}}}\n", signature(name, p))
+}
+
+/// A product and a sum are rounded one by one: a fused operation would give another result.
+const CONTRACTION: &str = "\
+/* Products and sums of floats are rounded one by one; a fused operation would give another result. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize(\"fp-contract=off\")
+#else
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+";
+
+fn call(printer: &Printer<'_>, p: &Program, call: &Call, input: &str, output: &str) -> String {
+    let args = call.args.iter().map(|&arg| match arg {
+        Arg::Input => input.to_string(),
+        Arg::Output => output.to_string(),
+        Arg::Arena { pool, offset: 0 } => format!("arena->{}", field(p, pool)),
+        Arg::Arena { pool, offset } => format!("arena->{} + {offset}", field(p, pool)),
+    });
+    let args: Vec<_> = args.collect();
+    text::wrap(
+        1,
+        &format!("{}({});", printer.function(&p.kernels[call.kernel]), args.join(", ")),
+    )
+}
+
+/// Name of a pool's field; a number sets a second pool of one type apart.
+fn field(p: &Program, pool: usize) -> String {
+    let ty = p.pools[pool].ty;
+    match p.pools[..pool].iter().filter(|q| q.ty == ty).count() {
+        0 => pool_name(ty).into(),
+        n => format!("{}{n}", pool_name(ty)),
+    }
+}
+
+fn selftest(name: &str, p: &Program, m: &Meta) -> String {
+    let upper = names::screaming(name);
+    let (input, output, count) = (elements(&p.input), elements(&p.output), m.golden.len());
+    let table = |what: &str, c: &str, len: usize, rows: Vec<Vec<String>>| {
+        let rows: String = rows
+            .into_iter()
+            .map(|r| format!("    {{\n{}    }},\n", text::table(2, r)))
+            .collect();
+        format!("static const {c} {name}_{what}[{count}][{len}] = {{\n{rows}}};\n\n")
+    };
+    let row = |bytes: &[u8], t: Ty| text::elements(bytes, t).into_iter().map(literal).collect();
+    let inputs = m.golden.iter().map(|g| row(&g.input, p.input.ty)).collect();
+    let outputs = m.golden.iter().map(|g| row(&g.output, p.output.ty)).collect();
+    let floats = m
+        .golden
+        .iter()
+        .map(|g| g.float.iter().map(|&v| literal(crate::kir::Lit::F32(v))).collect())
+        .collect();
+    format!(
+        "#include \"{name}.h\"\n\n#include <string.h>\n\n\
+         /* Samples of what the network was made for. */\n{}\
+         /* What the network gives, bit for bit. */\n{}\
+         /* What the float model gives. */\n{}\
+         int {name}_selftest({name}_arena *arena)\n{{\n    \
+         const float tolerance = {};\n    {} got[{output}];\n    \
+         for (int i = 0; i < {count}; i++) {{\n        \
+         {name}_infer(arena, {name}_inputs[i], got);\n        \
+         if (memcmp(got, {name}_outputs[i], sizeof got) != 0) {{\n            return i + 1;\n        }}\n        \
+         for (int j = 0; j < {output}; j++) {{\n            \
+         const float off = (float)got[j] - {name}_floats[i][j];\n            \
+         if (!(off <= tolerance && -off <= tolerance)) {{\n                return i + 1;\n            }}\n        }}\n    }}\n    \
+         return 0;\n}}\n\n\
+         #ifdef {upper}_SELFTEST_MAIN\nint main(void)\n{{\n    static {name}_arena arena;\n    \
+         return {name}_selftest(&arena);\n}}\n#endif\n",
+        table("inputs", ty(p.input.ty), input, inputs),
+        table("outputs", ty(p.output.ty), output, outputs),
+        table("floats", "float", output, floats),
+        literal(crate::kir::Lit::F32(m.tolerance)),
+        ty(p.output.ty),
+    )
+}
+
+fn cmake(name: &str, m: &Meta) -> String {
+    let header: String = m.header().iter().map(|l| format!("# {l}\n")).collect();
+    let upper = names::screaming(name);
+    format!(
+        "{header}\ncmake_minimum_required(VERSION 3.13)\nproject({name} C)\n\n\
+         add_library({name} STATIC {name}.c)\n\
+         target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n\
+         set_target_properties({name} PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)\n\
+         if(CMAKE_C_COMPILER_ID MATCHES \"GNU|Clang\")\n  \
+         # Products and sums of floats are rounded one by one.\n  \
+         target_compile_options({name} PRIVATE -ffp-contract=off)\nendif()\n\n\
+         if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)\n  enable_testing()\n  \
+         add_executable({name}_selftest selftest.c)\n  \
+         target_compile_definitions({name}_selftest PRIVATE {upper}_SELFTEST_MAIN)\n  \
+         target_link_libraries({name}_selftest PRIVATE {name})\n  \
+         add_test(NAME {name}_selftest COMMAND {name}_selftest)\nendif()\n"
+    )
+}
+
+fn readme(name: &str, p: &Program, m: &Meta) -> String {
+    let (input, output) = ports(p);
+    format!(
+        "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\
+         {name}_infer(&arena, {input}, {output});\n```\n\n\
+         C99 without library calls, heap or globals that change; reentrant, one arena per call in progress. Compile `{name}.c` \
+         with contraction off (`-ffp-contract=off`).\n\n\
+         `cmake -B build && cmake --build build && ctest --test-dir build` holds the sources against the results they were \
+         generated with and against the float model.\n",
+        report::summary(p, m)
+    )
+}

@@ -1,0 +1,109 @@
+//! What was compiled and what it costs: `report.json` for programs, a summary for readers.
+
+use super::{LayerRow, Meta, arena_bytes, constants, version};
+use crate::kir::{Program, Ty};
+use serde::Serialize;
+
+/// The file's layout, which others read.
+#[derive(Serialize)]
+struct Report<'a> {
+    generator: &'static str,
+    version: &'static str,
+    model: &'a str,
+    sha256: &'a str,
+    target: &'a str,
+    flags: &'a str,
+    input: Tensor<'a>,
+    output: Tensor<'a>,
+    arena_bytes: u64,
+    arena_lower_bound: u64,
+    constant_bytes: u64,
+    kernels: Vec<&'a str>,
+    layers: &'a [LayerRow],
+}
+
+#[derive(Serialize)]
+struct Tensor<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    ty: &'static str,
+    shape: &'a [usize],
+}
+
+/// The report of a program.
+pub fn report(p: &Program, m: &Meta) -> String {
+    let tensor = |port: &'_ crate::kir::Port| -> &'static str { type_name(port.ty) };
+    let report = Report {
+        generator: "sqc",
+        version: version(),
+        model: &m.model_file,
+        sha256: &m.sha256,
+        target: &m.target,
+        flags: &m.flags,
+        input: Tensor {
+            name: &p.input.name,
+            ty: tensor(&p.input),
+            shape: &p.input.shape,
+        },
+        output: Tensor {
+            name: &p.output.name,
+            ty: tensor(&p.output),
+            shape: &p.output.shape,
+        },
+        arena_bytes: arena_bytes(p),
+        arena_lower_bound: m.arena_lower_bound,
+        constant_bytes: constant_bytes(p),
+        kernels: p.calls.iter().map(|c| p.kernels[c.kernel].name.as_str()).collect(),
+        layers: &m.layers,
+    };
+    let text = serde_json::to_string_pretty(&report).unwrap_or_else(|e| unreachable!("plain data: {e}"));
+    text + "\n"
+}
+
+/// The report in a few lines of Markdown.
+pub fn summary(p: &Program, m: &Meta) -> String {
+    let mut out = format!(
+        "The network in `{}` (SHA-256 `{}`), compiled by sqc {} for `{}`{}.\n\n\
+         Arena {} bytes, constants {} bytes.\n\n\
+         | layer | kind | weights | zeros | bytes | MACs | kernel |\n|---|---|---|---|---|---|---|\n",
+        super::one_line(&m.model_file),
+        m.sha256,
+        version(),
+        m.target,
+        if m.flags.is_empty() {
+            String::new()
+        } else {
+            format!(" with `{}`", m.flags)
+        },
+        arena_bytes(p),
+        constant_bytes(p),
+    );
+    for l in &m.layers {
+        let zeros = format!("{:.1} %", 100.0 * l.zeros);
+        let name = super::one_line(&l.name).replace('|', "\\|");
+        out += &format!(
+            "| {name} | {} | {} | {zeros} | {} | {} | {} |\n",
+            l.kind, l.depth, l.weight_bytes, l.macs, l.kernel
+        );
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn constant_bytes(p: &Program) -> u64 {
+    let all = p.kernels.iter().flat_map(constants);
+    all.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
+}
+
+fn type_name(ty: Ty) -> &'static str {
+    match ty {
+        Ty::Bool => "bool",
+        Ty::U8 => "uint8",
+        Ty::I8 => "int8",
+        Ty::U32 => "uint32",
+        Ty::I32 => "int32",
+        Ty::I64 => "int64",
+        Ty::F32 => "float32",
+        Ty::Idx => "index",
+    }
+}

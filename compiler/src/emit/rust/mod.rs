@@ -1,0 +1,359 @@
+//! A `no_std` crate without `unsafe`: `src/lib.rs` is what a firmware calls, `src/kernels.rs` what it does, `src/golden.rs`
+//! samples with their results, `tests/golden.rs` the regression test.
+
+mod infer;
+mod kernel;
+
+use super::{Files, Golden, Meta, REPORT, RuntimeDep, names, one_line, report, text, version};
+use crate::kir::{Port, Program};
+use kernel::{array, id, print, ty};
+use proc_macro2::{Literal, TokenStream};
+use quote::quote;
+
+/// Prints a verified program as a crate.
+pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
+    let name = names::snake(&m.model_name);
+    let header: String = m.header().iter().map(|l| format!("// {l}\n")).collect();
+    let files = [
+        ("Cargo.toml", manifest(&name, m, dep)),
+        ("README.md", readme(&name, p, m)),
+        (REPORT, report::report(p, m)),
+        ("src/lib.rs", format!("{header}\n{}", print(library(&name, p, m, dep)))),
+        (
+            "src/kernels.rs",
+            format!("{header}\n//! The layers.\n\n{}", kernel::kernels(p)),
+        ),
+        ("src/golden.rs", format!("{header}\n{}", golden(p, m))),
+        ("tests/golden.rs", format!("{header}\n{}", print(test(&name, m)))),
+    ];
+    Files(files.into_iter().map(|(path, text)| (path.to_string(), text)).collect())
+}
+
+fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
+    let input = id(&names::unique(&p.input.name, &["arena"]));
+    let output = id(&names::unique(&p.output.name, &["arena", &input.to_string()]));
+    let calls: Vec<_> = p.calls.iter().map(|c| infer::call(p, c, &input, &output)).collect();
+    let text = quote!(#(#calls)*).to_string();
+    let helpers = helpers(text.contains("part ::"), text.contains("shared ::"));
+    let (sample, result) = (port(&p.input), port(&p.output));
+    let infer_doc = format!(
+        "Computes `{output}` from `{input}`.\n\n* `{input}`: {}\n* `{output}`: {}",
+        one_line(&m.input),
+        one_line(&m.output)
+    );
+    let infer_doc = kernel::doc(&infer_doc);
+    let title = format!("The network `{}`, compiled for {}.", one_line(&m.model_name), m.target);
+    let crate_doc = format!("{title}\n\n{}", example(name, p));
+    let crate_doc = crate_doc
+        .lines()
+        .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
+    let (constants, arena, selftest, model) = (constants(p, m), arena(p), selftest(), model(name, p, dep));
+    let arena_name = id(if p.pools.is_empty() { "_arena" } else { "arena" });
+    quote! {
+        #(#![doc = #crate_doc])*
+        #![no_std]
+        #![forbid(unsafe_code)]
+
+        pub mod golden;
+        #[allow(clippy::all, reason = "written for the optimiser; the loops say what they do")]
+        mod kernels;
+
+        #constants
+        #arena
+
+        #infer_doc
+        pub fn infer(#arena_name: &mut Arena, #input: &#sample, #output: &mut #result) { #(#calls)* }
+
+        #selftest
+        #model
+        #helpers
+    }
+}
+
+fn constants(p: &Program, m: &Meta) -> TokenStream {
+    let ports = [("INPUT", "sample", &p.input), ("OUTPUT", "result", &p.output)].map(|(prefix, what, port)| {
+        let (shape, len) = (id(&format!("{prefix}_SHAPE")), id(&format!("{prefix}_LEN")));
+        let (shape_doc, len_doc) = (
+            format!(" Extents of a {what}, row-major."),
+            format!(" Elements of a {what}."),
+        );
+        let extents = port.shape.iter().map(|&n| Literal::usize_unsuffixed(n));
+        let (rank, count) = (
+            Literal::usize_unsuffixed(port.shape.len()),
+            Literal::u32_unsuffixed(elements(port)),
+        );
+        quote! {
+            #[doc = #shape_doc]
+            pub const #shape: [usize; #rank] = [#(#extents),*];
+            #[doc = #len_doc]
+            pub const #len: usize = #count;
+        }
+    });
+    let (sha, version, target) = (&m.sha256, version(), &m.target);
+    quote! {
+        #(#ports)*
+        /// Size of the arena in bytes: all the memory that inference needs besides the caller's buffers and the stack.
+        pub const ARENA_BYTES: usize = core::mem::size_of::<Arena>();
+        /// SHA-256 of the model's file.
+        pub const MODEL_SHA256: &str = #sha;
+        /// Version of the compiler that wrote this crate.
+        pub const SQC_VERSION: &str = #version;
+        /// What the crate was compiled for.
+        pub const TARGET: &str = #target;
+    }
+}
+
+fn arena(p: &Program) -> TokenStream {
+    let pools = (0..p.pools.len()).map(|i| (infer::field(p, i), array(p.pools[i].ty, p.pools[i].len)));
+    let fields = pools.map(|(name, array)| quote!(#name: #array));
+    let zeros = p.pools.iter().enumerate().map(|(i, pool)| {
+        let (name, len) = (infer::field(p, i), Literal::u32_unsuffixed(pool.len));
+        let zero = match pool.ty {
+            crate::kir::Ty::Bool => quote!(false),
+            crate::kir::Ty::F32 => quote!(0.0),
+            _ => quote!(0),
+        };
+        quote!(#name: [#zero; #len])
+    });
+    quote! {
+        /// Where the layers leave their results. What it holds between two calls does not matter: one may serve many.
+        pub struct Arena { #(#fields),* }
+
+        impl Arena {
+            /// For a `static` or the stack.
+            pub const fn new() -> Self {
+                Arena { #(#zeros),* }
+            }
+        }
+
+        impl Default for Arena {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    }
+}
+
+fn selftest() -> TokenStream {
+    quote! {
+        /// What [`selftest`] found.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct SelftestError {
+            /// Sample in [`golden`].
+            pub sample: usize,
+            /// First element of the result that is not what it should be.
+            pub element: usize,
+        }
+
+        impl core::fmt::Display for SelftestError {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                write!(f, "sample {}: element {} of the result is wrong", self.sample, self.element)
+            }
+        }
+
+        impl core::error::Error for SelftestError {}
+
+        /// Runs the samples in [`golden`] and compares bit for bit, for example after flashing a device.
+        pub fn selftest(arena: &mut Arena) -> Result<(), SelftestError> {
+            for (sample, (input, want)) in golden::INPUTS.iter().zip(&golden::OUTPUTS).enumerate() {
+                let mut got = [Default::default(); OUTPUT_LEN];
+                infer(arena, input, &mut got);
+                for (element, (got, want)) in got.iter().zip(want).enumerate() {
+                    if got.to_ne_bytes() != want.to_ne_bytes() {
+                        return Err(SelftestError { sample, element });
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn model(name: &str, p: &Program, dep: &RuntimeDep) -> TokenStream {
+    if *dep == RuntimeDep::Standalone {
+        return quote!();
+    }
+    let (unit, sample, result) = (id(&names::camel(name)), port(&p.input), port(&p.output));
+    quote! {
+        /// This network, for code that takes any.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct #unit;
+
+        impl sq_runtime::Model for #unit {
+            const NAME: &'static str = #name;
+            const INPUT_LEN: usize = INPUT_LEN;
+            const OUTPUT_LEN: usize = OUTPUT_LEN;
+            const ARENA_BYTES: usize = ARENA_BYTES;
+            const MODEL_SHA256: &'static str = MODEL_SHA256;
+            type Arena = Arena;
+            type Input = #sample;
+            type Output = #result;
+
+            fn infer(arena: &mut Arena, input: &Self::Input, output: &mut Self::Output) {
+                infer(arena, input, output);
+            }
+        }
+    }
+}
+
+/// What `infer` splits the arena with. The lengths are constants: with any optimisation no check is left. (Of `expect`, a
+/// call is left at `opt-level = "z"`.)
+fn helpers(part: bool, shared: bool) -> TokenStream {
+    let part = part.then(|| {
+        quote! {
+            /// `LEN` elements after the first `skip`, and what follows them.
+            #[inline(always)]
+            fn part<T, const LEN: usize>(pool: &mut [T], skip: usize) -> (&mut [T; LEN], &mut [T]) {
+                let Some((_, rest)) = pool.split_at_mut_checked(skip) else { unreachable!() };
+                let Some(parts) = rest.split_first_chunk_mut() else { unreachable!() };
+                parts
+            }
+        }
+    });
+    let shared = shared.then(|| {
+        quote! {
+            /// `LEN` elements after the first `skip`, for values that are read together.
+            #[inline(always)]
+            fn shared<T, const LEN: usize>(pool: &[T], skip: usize) -> &[T; LEN] {
+                let Some((_, rest)) = pool.split_at_checked(skip) else { unreachable!() };
+                let Some(part) = rest.first_chunk() else { unreachable!() };
+                part
+            }
+        }
+    });
+    quote!(#part #shared)
+}
+
+/// Type of a port.
+fn port(port: &Port) -> TokenStream {
+    array(port.ty, elements(port))
+}
+
+fn elements(port: &Port) -> u32 {
+    port.shape.iter().product::<usize>() as u32
+}
+
+fn golden(p: &Program, m: &Meta) -> String {
+    let count = m.golden.len();
+    let mut out = String::from(
+        "//! Samples of what the network was made for, with their results; the linker drops what is not used.\n",
+    );
+    let mut list = |doc: &str, name: &str, ty: String, len: u32, rows: Vec<Vec<String>>| {
+        let rows: String = rows
+            .into_iter()
+            .map(|r| format!("    [\n{}    ],\n", text::table(2, r)))
+            .collect();
+        out += &format!("\n/// {doc}\npub static {name}: [[{ty}; {len}]; {count}] = [\n{rows}];\n");
+    };
+    let ints = |bytes: fn(&Golden) -> &[u8], port: &Port| -> Vec<Vec<String>> {
+        let row = |g| text::elements(bytes(g), port.ty).into_iter().map(kernel::digits);
+        m.golden.iter().map(|g| row(g).collect()).collect()
+    };
+    let (i, o) = (&p.input, &p.output);
+    list(
+        "The samples.",
+        "INPUTS",
+        ty(i.ty).to_string(),
+        elements(i),
+        ints(|g| &g.input, i),
+    );
+    list(
+        "What this crate gives, bit for bit.",
+        "OUTPUTS",
+        ty(o.ty).to_string(),
+        elements(o),
+        ints(|g| &g.output, o),
+    );
+    let floats = m
+        .golden
+        .iter()
+        .map(|g| g.float.iter().map(|&v| text::float(v)).collect());
+    list(
+        "What the float model gives.",
+        "FLOATS",
+        "f32".into(),
+        elements(o),
+        floats.collect(),
+    );
+    out
+}
+
+fn test(name: &str, m: &Meta) -> TokenStream {
+    let (name, tolerance) = (id(name), Literal::f32_unsuffixed(m.tolerance));
+    quote! {
+        //! Holds the crate against what it gave when it was generated, and against the float model.
+
+        use #name::{Arena, OUTPUT_LEN, golden, infer, selftest};
+
+        /// What is put down to the float model's rounding.
+        const TOLERANCE: f32 = #tolerance;
+
+        #[test]
+        fn results_are_what_they_were() {
+            selftest(&mut Arena::new()).unwrap();
+        }
+
+        #[test]
+        fn results_are_the_float_models() {
+            let mut arena = Arena::new();
+            for (sample, (input, want)) in golden::INPUTS.iter().zip(&golden::FLOATS).enumerate() {
+                let mut got = [Default::default(); OUTPUT_LEN];
+                infer(&mut arena, input, &mut got);
+                for (element, (&got, &want)) in got.iter().zip(want).enumerate() {
+                    #[allow(clippy::unnecessary_cast)]
+                    let got = got as f32;
+                    let off = (got - want).abs();
+                    assert!(off <= TOLERANCE, "sample {sample}, element {element}: {got}, float model {want}");
+                }
+            }
+        }
+    }
+}
+
+fn manifest(name: &str, m: &Meta, dep: &RuntimeDep) -> String {
+    let header: String = m.header().iter().map(|l| format!("# {l}\n")).collect();
+    let dependency = match dep {
+        RuntimeDep::Standalone => String::new(),
+        RuntimeDep::Path(path) => format!("\n[dependencies]\nsq-runtime = {{ path = {path:?} }}\n"),
+        RuntimeDep::Version => format!("\n[dependencies]\nsq-runtime = \"{}\"\n", version()),
+    };
+    format!(
+        r#"{header}
+[package]
+name = "{name}"
+version = "0.1.0"
+edition = "2024"
+rust-version = "1.85"
+publish = false
+{dependency}
+[lib]
+doctest = false
+
+# A workspace of its own, wherever the directory lies.
+[workspace]
+"#
+    )
+}
+
+fn example(name: &str, p: &Program) -> String {
+    let output = zero(&p.output);
+    let input = zero(&p.input);
+    format!(
+        "```\nlet mut arena = {name}::Arena::new(); // or a static\nlet mut result = {output};\n\
+         {name}::infer(&mut arena, &{input}, &mut result);\n```"
+    )
+}
+
+fn zero(port: &Port) -> String {
+    let zero = if port.ty == crate::kir::Ty::F32 { "0.0" } else { "0" };
+    format!("[{zero}; {}]", elements(port))
+}
+
+fn readme(name: &str, p: &Program, m: &Meta) -> String {
+    let code = example(name, p).replacen("```", "```rust", 1);
+    format!(
+        "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, no `unsafe`; one arena may serve many calls.\n\n\
+         `cargo test` holds the crate against the results it was generated with and against the float model.\n",
+        report::summary(p, m)
+    )
+}

@@ -1,0 +1,132 @@
+//! Numbers as text, for tables and expressions of both languages.
+
+use crate::kir::{BinOp, Expr, Lit, Ty};
+use std::fmt::Write;
+
+/// Columns that a line of a table may fill.
+const COLUMNS: usize = 112;
+
+/// Items separated by commas, broken into lines of about [`COLUMNS`] columns at a depth; ends with a line break.
+///
+/// Tables are laid out here rather than by prettyplease: they are most of the text and need none of its care.
+pub fn table(depth: usize, items: impl IntoIterator<Item = String>) -> String {
+    let mut out = String::new();
+    let pad = "    ".repeat(depth);
+    let mut column = 0;
+    for item in items {
+        if column == 0 || column + item.len() + 2 > COLUMNS {
+            if column > 0 {
+                out.push('\n');
+            }
+            out += &pad;
+            column = pad.len();
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        write!(out, "{item},").expect("writing to a string");
+        column += item.len() + 1;
+    }
+    out.push('\n');
+    out
+}
+
+/// A statement at a depth, broken at blanks where it is longer than [`COLUMNS`] columns; ends with a line break.
+pub fn wrap(depth: usize, statement: &str) -> String {
+    let mut out = "    ".repeat(depth);
+    let mut column = out.len();
+    for (i, word) in statement.split(' ').enumerate() {
+        if i > 0 && column + 1 + word.len() > COLUMNS {
+            out.push('\n');
+            out += &"    ".repeat(depth + 1);
+            column = 4 * (depth + 1);
+        } else if i > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out += word;
+        column += word.len();
+    }
+    out.push('\n');
+    out
+}
+
+/// The shortest decimal number that reads back as `v`, with a point or an exponent; valid in Rust, and in C with an `f` behind.
+pub fn float(v: f32) -> String {
+    format!("{v:?}")
+}
+
+/// An integer's digits without type: great words in hexadecimal, since they are bits more often than numbers.
+pub fn integer(v: i64, ty: Ty) -> String {
+    match ty {
+        Ty::U32 if v > 0xffff => format!("0x{v:08x}"),
+        _ => v.to_string(),
+    }
+}
+
+/// Whether an infix `child` may stand without parentheses as the left or right operand of an infix `parent`. No table of
+/// precedences, which differ between the languages: only what every reader knows, and no compiler warns about.
+pub fn bare(parent: BinOp, child: &Expr, left: bool) -> bool {
+    use BinOp::*;
+    let Expr::Bin(op, ..) = child else { return true };
+    match parent {
+        Add | Mul | And | Or | Xor if *op == parent => left,
+        Add | Sub => *op == Mul,
+        Lt | Ge | Eq => matches!(op, Add | Sub | Mul),
+        _ => false,
+    }
+}
+
+/// Elements of one type from their little-endian bytes.
+pub fn elements(bytes: &[u8], ty: Ty) -> Vec<Lit> {
+    let int = |v: i64| Lit::Int(v, ty);
+    bytes
+        .chunks_exact(ty.bytes() as usize)
+        .map(|c| match (ty, c) {
+            (Ty::I8, &[b]) => int((b as i8).into()),
+            (_, &[b]) => int(b.into()),
+            (Ty::F32, &[a, b, c, d]) => Lit::F32(f32::from_le_bytes([a, b, c, d])),
+            (Ty::I32, &[a, b, c, d]) => int(i32::from_le_bytes([a, b, c, d]).into()),
+            (_, &[a, b, c, d]) => int(u32::from_le_bytes([a, b, c, d]).into()),
+            (_, &[a, b, c, d, e, f, g, h]) => int(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
+            _ => unreachable!("elements have 1, 4 or 8 bytes"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_break_their_lines() {
+        assert_eq!(table(1, ["1".into(), "-2".into()]), "    1, -2,\n");
+        let long = table(1, (0..100).map(|i| i.to_string()));
+        assert!(long.lines().count() > 2 && long.lines().all(|l| l.len() <= COLUMNS && l.starts_with("    ")));
+    }
+
+    #[test]
+    fn long_statements_break_at_blanks() {
+        assert_eq!(wrap(1, "a = b;"), "    a = b;\n");
+        let statement = ["x +"; 60].join(" ");
+        let text = wrap(1, &statement);
+        assert!(text.lines().all(|l| l.len() <= COLUMNS) && text.lines().count() == 3);
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), statement);
+    }
+
+    #[test]
+    fn floats_read_back() {
+        for v in [0.0, -0.0, 1.0, 0.1, 1e-45, f32::MAX, 16777216.0, 1.0 / 255.0] {
+            let text = float(v);
+            assert_eq!(text.parse::<f32>().unwrap().to_bits(), v.to_bits());
+            assert!(text.contains(['.', 'e']), "{text} would be an integer");
+        }
+    }
+
+    #[test]
+    fn bytes_become_elements() {
+        assert_eq!(elements(&[255, 1], Ty::I8), [Lit::Int(-1, Ty::I8), Lit::Int(1, Ty::I8)]);
+        assert_eq!(elements(&[0, 0, 128, 63], Ty::F32), [Lit::F32(1.0)]);
+        assert_eq!(elements(&[255; 4], Ty::U32), [Lit::Int(u32::MAX.into(), Ty::U32)]);
+    }
+}
