@@ -1,2 +1,20 @@
 //! Shared by the tests that span the workspace.
 #![forbid(unsafe_code)]
+
+pub mod binary;
+pub mod expect;
+pub mod model;
+
+use std::path::{Path, PathBuf};
+
+/// The workspace's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
+}
+
+/// A committed model, by its file's stem.
+pub fn committed(stem: &str) -> PathBuf {
+    root().join(format!("tests/models/{stem}.onnx"))
+}

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use sqc::inspect::Expect;
+use sqc::{plan, run};
 use std::path::PathBuf;
 
 /// The model, and what is known about it.
@@ -34,4 +35,86 @@ impl Model {
             Depth::Packed => Expect::Packed,
         })
     }
+}
+
+/// What the planner is asked for.
+#[derive(Args)]
+pub struct Plan {
+    /// What to prefer where kernels differ.
+    #[arg(long, value_enum, value_name = "GOAL", default_value = "balanced")]
+    optimize: Goal,
+    /// Bytes of flash that code and constants may take, such as 256K; the target's if absent.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    flash: Option<u64>,
+    /// Bytes of RAM that the arena, the caller's buffers and the stack may take; the target's if absent.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    ram: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Goal {
+    /// Fewest instructions.
+    Speed,
+    /// Least flash.
+    Size,
+    /// Few instructions for a little more flash.
+    Balanced,
+}
+
+impl Plan {
+    /// For the planner.
+    pub fn options(&self) -> plan::Options {
+        plan::Options {
+            optimize: match self.optimize {
+                Goal::Speed => plan::Optimize::Speed,
+                Goal::Size => plan::Optimize::Size,
+                Goal::Balanced => plan::Optimize::Balanced,
+            },
+            flash: self.flash,
+            ram: self.ram,
+            prefer: None,
+        }
+    }
+
+    /// As written on a command line, without defaults.
+    pub fn flags(&self) -> Vec<String> {
+        let goal = match self.optimize {
+            Goal::Speed => Some("--optimize speed".to_owned()),
+            Goal::Size => Some("--optimize size".to_owned()),
+            Goal::Balanced => None,
+        };
+        let flash = self.flash.map(|bytes| format!("--flash {bytes}"));
+        let ram = self.ram.map(|bytes| format!("--ram {bytes}"));
+        [goal, flash, ram].into_iter().flatten().collect()
+    }
+}
+
+/// A language of generated code.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Lang {
+    /// A `no_std` crate.
+    Rust,
+    /// C99 sources.
+    C,
+}
+
+impl From<Lang> for run::Lang {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::Rust => run::Lang::Rust,
+            Lang::C => run::Lang::C,
+        }
+    }
+}
+
+/// A number of bytes, with `K` or `M` for binary multiples.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text
+            .strip_suffix(['M', 'm'])
+            .map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    let count = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    count.ok_or_else(|| "give a number of bytes, such as 16384, 16K or 1M".into())
 }

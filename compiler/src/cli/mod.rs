@@ -2,9 +2,11 @@
 
 mod args;
 mod bake;
+mod compile;
 mod inspect;
 mod progress;
 mod targets;
+mod verify;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use progress::Bar;
@@ -32,7 +34,9 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Compile(compile::Args),
     Inspect(inspect::Args),
+    Verify(verify::Args),
     Bake(bake::Args),
     Targets(targets::Args),
 }
@@ -58,7 +62,9 @@ impl Cli {
         choice.write_global();
         let bar = Bar::new(self.quiet, self.verbose);
         match &self.command {
+            Command::Compile(args) => compile::run(args, &bar),
             Command::Inspect(args) => inspect::run(args, &bar),
+            Command::Verify(args) => verify::run(args, &bar),
             Command::Bake(args) => bake::run(args, &bar),
             Command::Targets(args) => targets::run(args, &bar),
         }
@@ -67,7 +73,9 @@ impl Cli {
     /// Whether the output is to be JSON, also that of a failure.
     pub fn json(&self) -> bool {
         match &self.command {
+            Command::Compile(args) => args.json,
             Command::Inspect(args) => args.json,
+            Command::Verify(args) => args.json,
             Command::Bake(_) => false,
             Command::Targets(args) => args.json,
         }

@@ -8,6 +8,7 @@ use std::time::Instant;
 /// Shows a bar on standard error if that is a terminal; in verbose mode also a line per step, with its time.
 pub struct Bar {
     bar: ProgressBar,
+    quiet: bool,
     verbose: bool,
     step: Mutex<Option<(String, Instant)>>,
 }
@@ -25,9 +26,15 @@ impl Bar {
         bar.set_style(style.expect("the template is well-formed"));
         Bar {
             bar,
+            quiet,
             verbose,
             step: Mutex::new(None),
         }
+    }
+
+    /// Whether only errors and what was asked for are to be printed.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Runs `print` without the bar in its way.

@@ -147,3 +147,9 @@ fn arguments<'a>(p: &'a Program, call: &'a Call) -> impl Iterator<Item = (&'a Bu
 fn constants(k: &Kernel) -> impl Iterator<Item = &BufDecl> {
     k.bufs.iter().filter(|b| b.role == crate::kir::Role::Const)
 }
+
+/// Bytes of the constants of all kernels.
+pub fn constant_bytes(p: &Program) -> u64 {
+    let bytes = |b: &BufDecl| u64::from(b.len) * u64::from(b.ty.bytes());
+    p.kernels.iter().flat_map(constants).map(bytes).sum()
+}

@@ -11,10 +11,10 @@ use crate::kir::{Port, Ty};
 use crate::target::{Run, Target};
 pub use measure::Figures;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{fmt, fs};
 
 /// The language of generated code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,15 @@ pub enum Lang {
     Rust,
     /// C99 sources.
     C,
+}
+
+impl fmt::Display for Lang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lang::Rust => "Rust",
+            Lang::C => "C",
+        })
+    }
 }
 
 /// What to build.
@@ -197,6 +206,7 @@ fn c_type(p: &Port) -> &'static str {
     match p.ty {
         Ty::U8 => "uint8_t",
         Ty::I8 => "int8_t",
+        Ty::U32 => "uint32_t",
         _ => "float",
     }
 }

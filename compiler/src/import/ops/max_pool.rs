@@ -42,7 +42,7 @@ pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
     })?;
     if args.attributes.int("ceil_mode", 0)? != 0 {
         let even = |extent: usize, axis: usize| {
-            (extent + read.pads[axis] + read.pads[axis + 2] - size[axis]) % read.stride[axis] == 0
+            (extent + read.pads[axis] + read.pads[axis + 2] - size[axis]).is_multiple_of(read.stride[axis])
         };
         if !even(h, 0) || !even(w, 1) {
             return Err(args

@@ -1,0 +1,189 @@
+//! From a compiled model to the files that a user gets: what the printers are told beside the code.
+
+use crate::data::Samples;
+use crate::diag::{Code, Diag, Result};
+use crate::driver::Compiled;
+use crate::emit::{self, Files, Golden, LayerRow, Meta, RuntimeDep};
+use crate::inspect::{self, Class};
+use crate::ir::eval::{self, Tensor};
+use crate::ir::{Elem, Graph, Op, Ty};
+use crate::kir::{Kernel, Program, Role};
+use crate::plan::Step;
+use crate::reference::Reference;
+use crate::run::{self, Built, Lang, Unit};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Samples in the generated tests.
+const VECTORS: usize = 3;
+
+/// How far a score of the float model may be from ours, as a share of the sample's greatest score. Its `f32` sums of up to a
+/// thousand terms are a hundred times nearer; a quantizer that falls on the other side of a step is a hundred times farther.
+pub const TOLERANCE: f32 = 1e-3;
+
+/// What kernels call the tables of their weights.
+const WEIGHTS: [&str; 4] = ["weights", "plus", "minus", "live"];
+
+/// What generated code is held against.
+#[derive(Clone, Debug, Default)]
+pub struct Vectors {
+    /// Samples with exact results, and the float model's.
+    pub golden: Vec<Golden>,
+    /// How far the float model's results may be from the exact ones.
+    pub tolerance: f32,
+}
+
+/// The type of the sample that a graph takes.
+pub fn input_ty(g: &Graph) -> Ty {
+    port_ty(g, &Op::Input)
+}
+
+/// The type of a graph's result.
+pub fn output_ty(g: &Graph) -> Ty {
+    port_ty(g, &Op::Output)
+}
+
+fn port_ty(g: &Graph, op: &Op) -> Ty {
+    // The verifier sees to it that there is one.
+    g.find(|o| o == op)
+        .first()
+        .map_or(Ty::new(Elem::Real, []), |id| g.node(*id).ty.clone())
+}
+
+/// The first few of `samples` that the float model (the file at `path`) and the interpreter agree on, with both results.
+///
+/// Where they do not agree, the float model's rounding crossed a quantizer's step, which `sqc verify` shows; a test cannot
+/// expect it.
+///
+/// # Errors
+/// [`Code::Reference`] if tract does not run the model, [`Code::ClassesDiffer`] if no sample will do.
+pub fn vectors(path: &Path, c: &Compiled, samples: &Samples) -> Result<Vectors> {
+    let reference = Reference::load(path, &input_ty(&c.model.graph), &[])?;
+    let float = reference.run(&samples.bytes)?.swap_remove(0);
+    let per_sample = float.len() / samples.count();
+    let elem = input_ty(&c.graph).elem;
+    let mut v = Vectors::default();
+    for (i, float) in float.chunks(per_sample).enumerate() {
+        let input = samples.get(i).to_vec();
+        let exact = eval::eval(&c.graph, &Tensor::from_bytes(elem, &input));
+        let greatest = exact.to_f32().iter().fold(0.0f32, |m, s| m.max(s.abs()));
+        let off = exact
+            .to_f32()
+            .iter()
+            .zip(float)
+            .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        if off > TOLERANCE * greatest {
+            continue;
+        }
+        v.tolerance = v.tolerance.max(TOLERANCE * greatest);
+        v.golden.push(Golden {
+            input,
+            output: exact.to_bytes(),
+            float: float.to_vec(),
+        });
+        if v.golden.len() == VECTORS {
+            break;
+        }
+    }
+    if v.golden.is_empty() {
+        let found = format!("the scores of none of {} agree with tract's", samples.source);
+        return Err(Diag::new(Code::ClassesDiffer, found).file(path).into());
+    }
+    Ok(v)
+}
+
+/// The package in `lang`. A crate gets the `Model` trait by `dep`; `flags` are those of the command line that bear on the
+/// code.
+pub fn package(c: &Compiled, lang: Lang, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
+    files(c, &c.program, lang, dep, flags, vectors)
+}
+
+/// Builds `program`, which is that of `c` or a part of it, in the directory `work`, to run it.
+///
+/// # Errors
+/// A missing tool, or the compiler's complaints.
+pub fn build(c: &Compiled, program: &Program, lang: Lang, work: &Path) -> Result<Built> {
+    let files = files(c, program, lang, &RuntimeDep::Standalone, "", Vectors::default());
+    let unit = Unit {
+        files: &files.0,
+        name: &emit::names::snake(&c.model.name),
+        lang,
+        input: &program.input,
+        output: &program.output,
+    };
+    run::build(&unit, &c.target, work, &run::Options::default())
+}
+
+/// A directory for builds; it goes when the value is dropped.
+///
+/// # Errors
+/// If there is no place for it.
+pub fn scratch() -> Result<TempDir> {
+    tempfile::tempdir().map_err(|e| Diag::new(Code::WriteOutput, e.kind().to_string()).into())
+}
+
+fn files(c: &Compiled, program: &Program, lang: Lang, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
+    let meta = Meta {
+        model_name: c.model.name.clone(),
+        model_file: format!("{}.onnx", c.model.name),
+        sha256: c.model.sha256.clone(),
+        target: c.target_name.clone(),
+        flags: flags.to_owned(),
+        input: input_meaning(&c.model.graph),
+        output: "The model's result; for a classifier, one score per class, the greatest wins.".into(),
+        golden: vectors.golden,
+        tolerance: vectors.tolerance,
+        layers: layers(c),
+        arena_lower_bound: c.plan.memory.lower_bound,
+    };
+    match lang {
+        Lang::Rust => emit::rust::emit(program, &meta, dep),
+        Lang::C => emit::c::emit(program, &meta),
+    }
+}
+
+/// What an element of the input stands for: the model's own first step says it.
+fn input_meaning(g: &Graph) -> String {
+    let readers = g
+        .find(|op| *op == Op::Input)
+        .first()
+        .map_or(Vec::new(), |id| g.users(*id));
+    match readers.first().map(|id| &g.node(*id).op) {
+        Some(Op::Dequantize { scale, zero_point: 0 }) => format!("An element x stands for x * {scale}."),
+        Some(Op::Dequantize { scale, zero_point }) => format!("An element x stands for (x - {zero_point}) * {scale}."),
+        _ => "An element stands for itself.".into(),
+    }
+}
+
+/// Bytes of the tables that hold weights; nothing for weights that became code.
+fn weight_bytes(kernel: &Kernel) -> u64 {
+    let tables = kernel
+        .bufs
+        .iter()
+        .filter(|b| b.role == Role::Const && WEIGHTS.contains(&b.name.as_str()));
+    tables.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
+}
+
+fn layers(c: &Compiled) -> Vec<LayerRow> {
+    let known = inspect::inspect(&c.model).layers;
+    let layer = |step: &Step| {
+        let of_model = known.iter().find(|l| l.name == step.name);
+        let (depth, zeros) = match of_model.map(|l| &l.weights) {
+            Some(Class::Binary { .. }) => ("binary", 0.0),
+            Some(Class::Ternary { zeros, .. }) => ("ternary", *zeros),
+            Some(Class::Int8 { .. }) => ("int8", 0.0),
+            Some(Class::Float { .. }) => ("float", 0.0),
+            None => ("", 0.0),
+        };
+        LayerRow {
+            name: step.name.clone(),
+            kind: of_model.map_or("pool", |l| l.kind).into(),
+            depth: depth.into(),
+            zeros,
+            weight_bytes: weight_bytes(&step.kernel),
+            macs: of_model.map_or(0, |l| l.size.macs),
+            kernel: step.family.into(),
+        }
+    };
+    c.plan.steps.iter().map(layer).collect()
+}

@@ -1,0 +1,164 @@
+//! Where generated code first goes wrong: the program is cut off behind every layer in turn.
+
+use crate::diag::{Code, Diag, Result};
+use crate::driver::Compiled;
+use crate::ir::eval::{self, Tensor};
+use crate::kernels::{Layout, View};
+use crate::kir::{self, Arg, Program, Role};
+use crate::package::{self, input_ty};
+use crate::plan::Place;
+use crate::run::Lang;
+
+/// The finding for code in `lang` whose result is wrong for `wrong` samples, of which `sample` (number `first`) is the first.
+pub fn differs(c: &Compiled, lang: Lang, sample: &[u8], first: usize, wrong: usize) -> Diag {
+    let mut generated = |program: &Program| {
+        let work = package::scratch()?;
+        package::build(c, program, lang, work.path())?.infer(sample)
+    };
+    let found = format!("{lang}: {wrong} samples, first sample {first}");
+    match first_layer(c, sample, &mut generated) {
+        Ok(Some((layer, what))) => Diag::new(Code::OutputsDiffer, format!("{found}: {what}")).node(layer),
+        Ok(None) => Diag::new(Code::OutputsDiffer, format!("{found}: every layer agrees by itself")),
+        // That the samples differ is what counts; the search for the layer is a service.
+        Err(e) => Diag::new(
+            Code::OutputsDiffer,
+            format!("{found}; the layer was not found: {}", e[0]),
+        ),
+    }
+}
+
+/// The first layer whose kernel, or whose generated code, does not yield what the interpreter says.
+fn first_layer(
+    c: &Compiled,
+    sample: &[u8],
+    generated: &mut dyn FnMut(&Program) -> Result<Vec<u8>>,
+) -> Result<Option<(String, &'static str)>> {
+    let trace = eval::trace(&c.graph, &Tensor::from_bytes(input_ty(&c.graph).elem, sample));
+    for (i, step) in c.plan.steps.iter().enumerate() {
+        let ty = &c.graph.node(step.node).ty;
+        let view = match step.result {
+            Place::Output => View::new(ty, Layout::Planar),
+            _ => View::inner(ty),
+        };
+        let exact = trace
+            .iter()
+            .find(|(id, _)| *id == step.node)
+            .map(|(_, value)| stored(value, view));
+        let cut = cut_behind(&c.program, i);
+        let kernel = kir::eval::eval(&cut, sample);
+        if exact.as_ref() != Some(&kernel) {
+            return Ok(Some((step.name.clone(), "its kernel differs from the graph")));
+        }
+        if generated(&cut)? != kernel {
+            return Ok(Some((step.name.clone(), "its code differs from the kernel")));
+        }
+    }
+    Ok(None)
+}
+
+/// The program up to call `last`, whose result goes to the caller as it lies in memory.
+fn cut_behind(p: &Program, last: usize) -> Program {
+    let mut cut = p.clone();
+    cut.calls.truncate(last + 1);
+    let call = &mut cut.calls[last];
+    let kernel = &p.kernels[call.kernel];
+    for (param, arg) in kernel.params().zip(&mut call.args) {
+        if param.role == Role::Out {
+            *arg = Arg::Output;
+            (cut.output.ty, cut.output.shape) = (param.ty, vec![param.len as usize]);
+        }
+    }
+    // Every kernel is called, and every pool is used: the law of programs.
+    let called: Vec<usize> = cut.calls.iter().map(|c| c.kernel).collect();
+    let kept: Vec<usize> = (0..p.kernels.len()).filter(|k| called.contains(k)).collect();
+    cut.kernels = kept.iter().map(|k| p.kernels[*k].clone()).collect();
+    for call in &mut cut.calls {
+        call.kernel = kept.iter().position(|k| *k == call.kernel).unwrap_or_default();
+    }
+    cut
+}
+
+/// A value as it lies in a buffer.
+fn stored(value: &Tensor, view: View) -> Vec<u8> {
+    let View { c, h, w, .. } = view;
+    let logical = value.to_bytes();
+    let size = logical.len() / (c * h * w).max(1);
+    let element = |channel: usize, pixel: usize| &logical[(channel * h * w + pixel) * size..][..size];
+    match view.layout {
+        Layout::Planar => logical,
+        Layout::Interleaved => {
+            let elements = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| (channel, pixel)));
+            elements
+                .flat_map(|(channel, pixel)| element(channel, pixel).to_vec())
+                .collect()
+        }
+        Layout::Packed => {
+            let words = (0..h * w).flat_map(|pixel| (0..view.pixel()).map(move |word| (word, pixel)));
+            let bit = |channel: usize, pixel: usize| u32::from(channel < c && element(channel, pixel) == [1]);
+            let packed = |(word, pixel)| (0..32).fold(0, |bits, i| bits | (bit(word * 32 + i, pixel) << i));
+            words.map(packed).flat_map(u32::to_le_bytes).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kir::{Kernel, Lit};
+    use crate::progress::Silent;
+    use crate::{data, driver, plan};
+    use std::path::Path;
+
+    fn compiled(stem: &str) -> Compiled {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/models/{stem}.onnx"));
+        let model = driver::read(&path, None).unwrap();
+        driver::compile(model, "generic", &plan::Options::default(), &Silent, &mut |_, _, _| ()).unwrap()
+    }
+
+    fn interpreted(program: &Program, sample: &[u8]) -> Result<Vec<u8>> {
+        Ok(kir::eval::eval(program, sample))
+    }
+
+    #[test]
+    fn every_layer_of_a_sound_program_agrees() {
+        for stem in ["lenet5_binary", "lenet5_float", "lenet5_int8"] {
+            let c = compiled(stem);
+            let samples = data::synthetic(&input_ty(&c.graph), 2);
+            let first = first_layer(&c, samples.get(1), &mut |p| interpreted(p, samples.get(1))).unwrap();
+            assert_eq!(first, None, "{stem}");
+        }
+    }
+
+    #[test]
+    fn the_first_wrong_layer_is_named() {
+        let sound = compiled("lenet5_int8");
+        let samples = data::synthetic(&input_ty(&sound.graph), 1);
+        let mut broken = sound.clone();
+        spoil(&mut broken.program.kernels[1]);
+        let first = first_layer(&broken, samples.get(0), &mut |p| interpreted(p, samples.get(0))).unwrap();
+        assert_eq!(first, Some(("conv2".to_owned(), "its kernel differs from the graph")));
+
+        let mut printer = |p: &Program| {
+            let mut p = p.clone();
+            p.kernels.iter_mut().skip(2).for_each(spoil);
+            interpreted(&p, samples.get(0))
+        };
+        let first = first_layer(&sound, samples.get(0), &mut printer).unwrap();
+        assert_eq!(first, Some(("fc1".to_owned(), "its code differs from the kernel")));
+    }
+
+    /// Moves every addend of the requantisation by three steps.
+    fn spoil(kernel: &mut Kernel) {
+        let add = kernel
+            .bufs
+            .iter_mut()
+            .find(|b| b.name == "add")
+            .expect("an int8 layer has addends");
+        let shift = 3 << 31;
+        for lit in &mut add.data {
+            if let Lit::Int(value, _) = lit {
+                *value += shift;
+            }
+        }
+    }
+}

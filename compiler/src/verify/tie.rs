@@ -1,0 +1,164 @@
+//! Why a class differs from the float model's.
+//!
+//! A float engine rounds every sum to `f32`. Where the exact value lies next to a quantizer's step, its rounded value may fall
+//! on the other side; everything behind that quantizer then differs. Such a tie is no error, but it must be shown to be one:
+//! up to the first quantizer that differs both computed the same, and there every differing value lies on the edge of a step.
+
+use super::class;
+use crate::data::Samples;
+use crate::diag::{Code, Diag, Result};
+use crate::import::Model;
+use crate::ir::eval::{self, Tensor};
+use crate::ir::{Graph, NodeId, Op};
+use crate::reference::Reference;
+use serde::Serialize;
+use std::fmt;
+use std::path::Path;
+
+/// How near to a step a value must be for rounding to carry it across, as a share of the layer's greatest magnitude.
+///
+/// A sum of n terms in `f32` is off by at most about n/2 * 2^-24 of the sum of magnitudes, in practice by its root; a batch
+/// normalisation behind it cancels some of what is left. For the thousands of terms seen here that is 2^-15.
+const EDGE: f64 = 1.0 / (1 << 15) as f64;
+
+/// A sample whose class differs from tract's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exception {
+    /// Its number in the set, from 0.
+    pub sample: usize,
+    /// What tract predicts.
+    pub float: usize,
+    /// What the interpreter predicts.
+    pub exact: usize,
+    /// Where the two part.
+    pub cause: Cause,
+}
+
+/// Where exact and float computation part.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Cause {
+    /// At a quantizer.
+    Quantizer {
+        /// Its name.
+        node: String,
+        /// How many of its values differ.
+        values: usize,
+        /// The one farthest from a step, counted from 0 in row-major order.
+        index: usize,
+        /// How far that one is from the step, as a share of the layer's greatest magnitude.
+        distance: f64,
+    },
+    /// At the scores: no quantizer differs.
+    Scores {
+        /// By how much the exact class leads tract's, as a share of the greatest score.
+        lead: f64,
+    },
+}
+
+impl Exception {
+    /// Whether rounding alone explains it.
+    pub fn is_tie(&self) -> bool {
+        match self.cause {
+            Cause::Quantizer { distance, .. } => distance <= EDGE,
+            Cause::Scores { lead } => lead <= EDGE,
+        }
+    }
+
+    /// The error that it is, where it is not a tie.
+    pub fn finding(&self) -> Diag {
+        let found = format!("{self}: more than rounding explains");
+        Diag::new(Code::ClassesDiffer, found)
+    }
+}
+
+/// Explains the given samples: runs each again in tract and in the interpreter, and compares quantizer by quantizer.
+pub fn explain(path: &Path, model: &Model, samples: &Samples, which: &[usize]) -> Result<Vec<Exception>> {
+    if which.is_empty() {
+        return Ok(Vec::new());
+    }
+    let g = &model.graph;
+    let quantizers = g.find(|op| matches!(op, Op::Quantize { .. } | Op::Sign));
+    let names: Vec<&str> = quantizers.iter().map(|id| g.node(*id).name.as_str()).collect();
+    let input = &g.node(g.find(|op| *op == Op::Input)[0]).ty;
+    let reference = Reference::load(path, input, &names)?;
+    let explain_one = |&sample: &usize| {
+        let bytes = samples.get(sample);
+        let float = reference.run(bytes)?;
+        let exact = eval::trace(g, &Tensor::from_bytes(input.elem, bytes));
+        let value = |id: NodeId| {
+            let found = exact.iter().find(|(node, _)| *node == id);
+            found.map_or(Vec::new(), |(_, tensor)| tensor.to_f32())
+        };
+        let scores = value(g.operands(g.find(|op| *op == Op::Output)[0])[0]);
+        let parted = quantizers
+            .iter()
+            .zip(&float[1..])
+            .find_map(|(id, float)| crossing(g, *id, &value, float));
+        let (float_class, exact_class) = (class(&float[0]), class(&scores));
+        let greatest = scores.iter().fold(0.0f32, |m, s| m.max(s.abs()));
+        Ok(Exception {
+            sample,
+            float: float_class,
+            exact: exact_class,
+            cause: parted.unwrap_or(Cause::Scores {
+                lead: f64::from(scores[exact_class] - scores[float_class]) / f64::from(greatest),
+            }),
+        })
+    };
+    which.iter().map(explain_one).collect()
+}
+
+/// Where the values of one quantizer differ, and by how much the worst of them misses a step.
+fn crossing(g: &Graph, id: NodeId, value: &dyn Fn(NodeId) -> Vec<f32>, float: &[f32]) -> Option<Cause> {
+    let node = g.node(id);
+    let (exact, x) = (value(id), value(g.operands(id)[0]));
+    let greatest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let distance = |i: usize| {
+        let x = f64::from(x[i]);
+        let step = match node.op {
+            // Steps lie half-way between levels; the one that counts is the one before tract's level.
+            Op::Quantize { scale, zero_point } => {
+                let level = f64::from(float[i]) - f64::from(zero_point);
+                (level + if float[i] > exact[i] { -0.5 } else { 0.5 }) * f64::from(scale)
+            }
+            _ => 0.0,
+        };
+        (x - step).abs() / f64::from(greatest)
+    };
+    let differing: Vec<usize> = (0..exact.len()).filter(|i| exact[*i] != float[*i]).collect();
+    let farthest = differing
+        .iter()
+        .copied()
+        .max_by(|a, b| distance(*a).total_cmp(&distance(*b)))?;
+    Some(Cause::Quantizer {
+        node: node.name.clone(),
+        values: differing.len(),
+        index: farthest,
+        distance: distance(farthest),
+    })
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sample {}: tract says {}, exact is {}: ",
+            self.sample, self.float, self.exact
+        )?;
+        match &self.cause {
+            Cause::Quantizer {
+                node,
+                values,
+                index,
+                distance,
+            } => {
+                write!(
+                    f,
+                    "{node} differs in {values} values, all within {distance:.1e} of a step (value {index})"
+                )
+            }
+            Cause::Scores { lead } => write!(f, "the scores are {lead:.1e} apart"),
+        }
+    }
+}
