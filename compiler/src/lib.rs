@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bake;
+pub mod bench;
 pub mod data;
 pub mod diag;
 pub mod driver;

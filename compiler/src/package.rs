@@ -17,9 +17,9 @@ use tempfile::TempDir;
 /// Samples in the generated tests.
 const VECTORS: usize = 3;
 
-/// How far a score of the float model may be from ours, as a share of the sample's greatest score. Its `f32` sums of up to a
-/// thousand terms are a hundred times nearer; a quantizer that falls on the other side of a step is a hundred times farther.
-pub const TOLERANCE: f32 = 1e-3;
+/// How far a score of the float model may be from ours, as a share of the sample's greatest score, where no quantizer falls on
+/// the other side of a step. Its `f32` sums come within 4e-6 in the test models, over 10,000 images.
+pub const TOLERANCE: f32 = 1e-4;
 
 /// What kernels call the tables of their weights.
 const WEIGHTS: [&str; 4] = ["weights", "plus", "minus", "live"];
@@ -156,7 +156,7 @@ fn input_meaning(g: &Graph) -> String {
 }
 
 /// Bytes of the tables that hold weights; nothing for weights that became code.
-fn weight_bytes(kernel: &Kernel) -> u64 {
+pub fn weight_bytes(kernel: &Kernel) -> u64 {
     let tables = kernel
         .bufs
         .iter()

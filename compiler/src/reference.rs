@@ -16,6 +16,7 @@ const BATCH: usize = 50;
 pub struct Reference {
     plan: Arc<TypedRunnableModel>,
     ty: Ty,
+    batch: usize,
 }
 
 impl Reference {
@@ -25,8 +26,8 @@ impl Reference {
     /// # Errors
     /// [`Code::Reference`] with tract's words where it does not read the model, or knows no node of such a name.
     pub fn load(path: &Path, ty: &Ty, watched: &[&str]) -> Result<Reference> {
-        let build = || -> TractResult<_> {
-            let fact = InferenceFact::dt_shape(datum(ty.elem), shape(ty, BATCH));
+        let build = |batch| -> TractResult<_> {
+            let fact = InferenceFact::dt_shape(datum(ty.elem), shape(ty, batch));
             let mut model = onnx().model_for_path(path)?.with_input_fact(0, fact)?.into_typed()?;
             let mut outlets = vec![model.output_outlets()?[0]];
             for name in watched {
@@ -35,8 +36,16 @@ impl Reference {
             model.select_output_outlets(&outlets)?;
             model.into_runnable()
         };
-        let plan = build().map_err(|e| failed(e).file(path))?;
-        Ok(Reference { plan, ty: ty.clone() })
+        // Some models are made for a batch of one: their Reshape, or the input itself, says so.
+        let built = build(BATCH)
+            .map(|plan| (plan, BATCH))
+            .or_else(|_| build(1).map(|plan| (plan, 1)));
+        let (plan, batch) = built.map_err(|e| failed(e).file(path))?;
+        Ok(Reference {
+            plan,
+            ty: ty.clone(),
+            batch,
+        })
     }
 
     /// Runs `samples` (little-endian elements, one sample after the other). For the result and each watched node: the values
@@ -45,26 +54,26 @@ impl Reference {
     /// # Errors
     /// [`Code::Reference`] with tract's words.
     pub fn run(&self, samples: &[u8]) -> Result<Vec<Vec<f32>>> {
-        let size = self.ty.len()
-            * if matches!(self.ty.elem, Elem::Real | Elem::F32) {
-                4
-            } else {
-                1
-            };
+        let element = if matches!(self.ty.elem, Elem::Real | Elem::F32) {
+            4
+        } else {
+            1
+        };
+        let size = self.ty.len() * element;
         let mut all: Vec<Vec<f32>> = Vec::new();
-        for batch in samples.chunks(BATCH * size) {
+        for batch in samples.chunks(self.batch * size) {
             let used = batch.len() / size;
             let mut bytes = batch.to_vec();
-            bytes.resize(BATCH * size, 0);
+            bytes.resize(self.batch * size, 0);
             let run = || -> TractResult<Vec<Vec<f32>>> {
-                let input = tensor(self.ty.elem, &shape(&self.ty, BATCH), &bytes)?;
+                let input = tensor(self.ty.elem, &shape(&self.ty, self.batch), &bytes)?;
                 let outputs = self.plan.run(tvec!(input.into()))?;
                 outputs
                     .iter()
                     .map(|value| {
                         let floats = value.cast_to::<f32>()?;
                         let values = floats.to_plain_array_view::<f32>()?;
-                        let per_sample = values.len() / BATCH;
+                        let per_sample = values.len() / self.batch;
                         Ok(values.iter().take(per_sample * used).copied().collect())
                     })
                     .collect()

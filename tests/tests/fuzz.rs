@@ -1,7 +1,7 @@
 //! Hostile files: mutated copies of a committed model through what `sqc inspect` does.
 //!
-//! The work is done by a child process under `ulimit -v`, so that its memory is limited by the system, and is killed if it
-//! hangs.
+//! The work is done by child processes under `ulimit -v`, so that their memory is limited by the system, and they are killed if
+//! they hang.
 
 use sq_tests::{binary, committed};
 use std::fs;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Copies that run inside the child.
 const COPIES: u64 = 10_000;
 
+/// Processes that share the work.
+const CHILDREN: u64 = 2;
+
 /// Copies that also run through the binary.
 const THROUGH_THE_BINARY: u64 = 40;
 
@@ -21,13 +24,13 @@ const LIMIT_KIB: u32 = 1_000_000;
 /// No copy may take longer. The sound model takes a twentieth of it in the test profile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Set in the child.
+/// Set in a child, to its number.
 const INSIDE: &str = "SQ_FUZZ_INSIDE";
 
 #[test]
 fn mutated_models_are_read_or_refused() {
-    if std::env::var_os(INSIDE).is_some() {
-        return inspect_all_copies();
+    if let Ok(part) = std::env::var(INSIDE) {
+        return inspect_copies(part.parse().expect("the parent sets a number"));
     }
     let test = std::env::current_exe().expect("a test has a path");
     let mut child = limited(&test)
@@ -65,11 +68,11 @@ fn mutated_models_do_not_upset_the_binary() {
     }
 }
 
-/// What `sqc inspect` does, without printing.
-fn inspect_all_copies() {
+/// What `sqc inspect` does, without printing, for every copy of this child.
+fn inspect_copies(part: u64) {
     let model = fs::read(committed("lenet5_int8")).expect("the model is there");
     let mut read = 0;
-    for seed in 0..COPIES {
+    for seed in (part..COPIES).step_by(CHILDREN as usize) {
         let began = Instant::now();
         let outcome =
             std::panic::catch_unwind(|| sqc::import::from_bytes(&mutate(&model, seed), Path::new("mutant.onnx")));
@@ -88,7 +91,7 @@ fn inspect_all_copies() {
         assert!(began.elapsed() < PATIENCE, "copy {seed} takes {:?}", began.elapsed());
     }
     // Most weights may change without breaking anything: a mutation that never gets past the decoder would test little.
-    assert!(read > COPIES / 20, "only {read} copies were read");
+    assert!(read > COPIES / CHILDREN / 20, "only {read} copies were read");
 }
 
 /// A command whose address space is limited.

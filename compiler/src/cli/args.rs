@@ -107,6 +107,28 @@ impl From<Lang> for run::Lang {
     }
 }
 
+/// One language, or both.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Langs {
+    /// Rust alone.
+    Rust,
+    /// C alone.
+    C,
+    /// One after the other.
+    Both,
+}
+
+impl Langs {
+    /// The languages.
+    pub fn list(self) -> &'static [run::Lang] {
+        match self {
+            Langs::Rust => &[run::Lang::Rust],
+            Langs::C => &[run::Lang::C],
+            Langs::Both => &[run::Lang::Rust, run::Lang::C],
+        }
+    }
+}
+
 /// A number of bytes, with `K` or `M` for binary multiples.
 fn bytes(text: &str) -> Result<u64, String> {
     let (digits, unit) = match text.strip_suffix(['K', 'k']) {

@@ -2,6 +2,7 @@
 
 mod args;
 mod bake;
+mod bench;
 mod compile;
 mod inspect;
 mod progress;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use sqc::diag::{Code, Diag, Result};
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Compiles binary and ternary neural networks from ONNX to Rust and C.
 #[derive(Parser)]
@@ -38,6 +40,7 @@ enum Command {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Bake(bake::Args),
+    Bench(bench::Args),
     Targets(targets::Args),
 }
 
@@ -66,21 +69,27 @@ impl Cli {
             Command::Inspect(args) => inspect::run(args, &bar),
             Command::Verify(args) => verify::run(args, &bar),
             Command::Bake(args) => bake::run(args, &bar),
+            Command::Bench(args) => bench::run(args, &bar),
             Command::Targets(args) => targets::run(args, &bar),
         }
     }
 
-    /// Whether the output is to be JSON, also that of a failure.
-    pub fn json(&self) -> bool {
-        match &self.command {
+    /// Whether a program reads the output, and nothing has been put out yet.
+    pub fn wants_json(&self) -> bool {
+        let json = match &self.command {
             Command::Compile(args) => args.json,
             Command::Inspect(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Bake(_) => false,
+            Command::Bench(args) => args.json,
             Command::Targets(args) => args.json,
-        }
+        };
+        json && !PRINTED.load(Ordering::Relaxed)
     }
 }
+
+/// Whether a command's output is out. There is one JSON document, also where the command fails after it.
+static PRINTED: AtomicBool = AtomicBool::new(false);
 
 /// Prints what a command found, for people or for programs.
 fn print<T: Serialize + Display>(what: &T, json: bool, bar: &Bar) -> Result<()> {
@@ -96,6 +105,7 @@ fn print<T: Serialize + Display>(what: &T, json: bool, bar: &Bar) -> Result<()> 
 
 /// Writes to standard output. A reader that has seen enough (`| head`) is no error.
 fn print_text(text: &str) -> Result<()> {
+    PRINTED.fetch_or(!text.is_empty(), Ordering::Relaxed);
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Diag::new(Code::WriteOutput, e.to_string()).into()),
         _ => Ok(()),

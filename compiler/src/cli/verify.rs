@@ -2,10 +2,9 @@
 
 use super::{Bar, args, print};
 use serde::Serialize;
-use sqc::diag::Result;
+use sqc::diag::{Result, render};
 use sqc::inspect::{self, Inspection};
 use sqc::progress::Progress;
-use sqc::run::Lang;
 use sqc::target::Run;
 use sqc::verify::{self, Report};
 use sqc::{data, driver, package};
@@ -24,7 +23,7 @@ pub struct Args {
     plan: args::Plan,
     /// Languages of the generated code.
     #[arg(long, value_enum, value_name = "LANG", default_value = "both")]
-    lang: Langs,
+    lang: args::Langs,
     /// Data set: MNIST's idx files, or one of images. `$SQ_DATA_DIR/mnist` if absent, or synthetic samples.
     #[arg(long, value_name = "SET")]
     data: Option<PathBuf>,
@@ -34,16 +33,6 @@ pub struct Args {
     /// Prints the result as JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Langs {
-    /// Rust alone.
-    Rust,
-    /// C alone.
-    C,
-    /// One after the other.
-    Both,
 }
 
 /// Synthetic samples where there is no data set.
@@ -71,14 +60,10 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         }
         (None, None) => data::synthetic(&input, SYNTHETIC.min(limit)),
     };
-    let langs: &[Lang] = match args.lang {
-        Langs::Rust => &[Lang::Rust],
-        Langs::C => &[Lang::C],
-        Langs::Both => &[Lang::Rust, Lang::C],
-    };
-    let (report, findings) = verify::verify(&args.model.path, &compiled, langs, &samples, bar)?;
+    let (report, findings) = verify::verify(&args.model.path, &compiled, args.lang.list(), &samples, bar)?;
     let verification = Verification {
         passed: findings.is_empty(),
+        errors: render::json(&findings),
         inspection,
         report,
     };
@@ -92,6 +77,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
 #[derive(Serialize)]
 struct Verification {
     passed: bool,
+    errors: serde_json::Value,
     #[serde(flatten)]
     inspection: Inspection,
     #[serde(flatten)]

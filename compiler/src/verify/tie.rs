@@ -162,3 +162,78 @@ impl fmt::Display for Exception {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data;
+    use crate::ir::{Elem, Ty};
+
+    fn at(distance: f64) -> Exception {
+        Exception {
+            sample: 4711,
+            float: 3,
+            exact: 5,
+            cause: Cause::Quantizer {
+                node: "conv2.act".into(),
+                values: 1,
+                index: 7,
+                distance,
+            },
+        }
+    }
+
+    #[test]
+    fn only_the_edge_of_a_step_is_a_tie() {
+        assert!(at(1e-6).is_tie());
+        assert!(!at(1e-3).is_tie());
+        let finding = at(1e-3).finding();
+        assert_eq!(finding.code, Code::ClassesDiffer);
+        assert_eq!(
+            finding.found,
+            "sample 4711: tract says 3, exact is 5: conv2.act differs in 1 values, all within 1.0e-3 of a step (value 7): more \
+             than rounding explains"
+        );
+    }
+
+    #[test]
+    fn the_distance_is_to_the_step_before_the_float_models_level() {
+        let mut g = Graph::new();
+        let real = Ty::new(Elem::Real, [3]);
+        let x = g.add("x", Op::Input, real.clone(), &[]);
+        let scale = 0.5;
+        let q = g.add("q", Op::Quantize { scale, zero_point: 1 }, Ty::new(Elem::I8, [3]), &[x]);
+        // In steps: 1.49, 3.1, -8; with the zero point the levels 2, 4, -7.
+        let value = |id: NodeId| {
+            if id == x {
+                vec![0.745, 1.55, -4.0]
+            } else {
+                vec![2.0, 4.0, -7.0]
+            }
+        };
+        let Some(Cause::Quantizer {
+            values,
+            index,
+            distance,
+            ..
+        }) = crossing(&g, q, &value, &[3.0, 5.0, -7.0])
+        else {
+            panic!("two values differ");
+        };
+        // 3.1 misses the step at 3.5 by 0.4 steps of 0.5; the greatest magnitude is 4.
+        assert_eq!((values, index), (2, 1));
+        assert!((distance - 0.05).abs() < 1e-6, "{distance}");
+        assert!(crossing(&g, q, &value, &[2.0, 4.0, -7.0]).is_none());
+    }
+
+    #[test]
+    fn quantizers_of_real_models_are_found_in_tract() {
+        for stem in ["lenet5_binary", "lenet5_float", "lenet5_int8"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/models/{stem}.onnx"));
+            let model = crate::import::read(&path).unwrap();
+            let samples = data::synthetic(&Ty::new(Elem::U8, [1, 28, 28]), 2);
+            let explained = explain(&path, &model, &samples, &[1]).unwrap();
+            assert!(explained[0].is_tie(), "{stem}: {}", explained[0]);
+        }
+    }
+}
