@@ -138,6 +138,12 @@ pub fn arena_bytes(p: &Program) -> u64 {
     sum.next_multiple_of(align.into())
 }
 
+/// Whether a call keeps anything in the arena.
+fn uses_arena(p: &Program) -> bool {
+    let arena = |a: &Arg| matches!(a, Arg::Arena { .. });
+    p.calls.iter().any(|c| c.args.iter().any(arena))
+}
+
 /// A call's arguments with the parameters that take them.
 fn arguments<'a>(p: &'a Program, call: &'a Call) -> impl Iterator<Item = (&'a BufDecl, Arg)> {
     p.kernels[call.kernel].params().zip(call.args.iter().copied())

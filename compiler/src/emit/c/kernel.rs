@@ -108,7 +108,7 @@ impl Printer<'_> {
             Expr::Select(c, a, b) => {
                 let t = k.ty(a);
                 let sides = [c, a, b].map(|e| {
-                    let bracket = infix_form(e, k) || matches!(**e, Expr::Select(..));
+                    let bracket = infix_form(e, k) || matches!(printed(e, k), Expr::Select(..));
                     if bracket { self.tight(k, e) } else { self.expr(k, e) }
                 });
                 narrowed(t, format!("{} ? {} : {}", sides[0], sides[1], sides[2]), false)
@@ -129,6 +129,7 @@ impl Printer<'_> {
             };
         };
         let [a, b] = [(a, true), (b, false)].map(|(e, left)| {
+            let e = printed(e, k);
             // What is cast back to a narrow type is no longer infix.
             let bracket = matches!(e, Expr::Select(..)) || infix_form(e, k) && !text::bare(op, e, left);
             if bracket { self.tight(k, e) } else { self.expr(k, e) }
@@ -195,6 +196,7 @@ impl Printer<'_> {
 
     /// An operand of something that binds tighter than any infix operator.
     fn tight(&mut self, k: &Kernel, e: &Expr) -> String {
+        let e = printed(e, k);
         let text = self.expr(k, e);
         let negative = text.starts_with('-');
         if negative || infix_form(e, k) || matches!(e, Expr::Select(..)) && !promotes(k.ty(e)) {
@@ -215,9 +217,19 @@ impl Printer<'_> {
     }
 }
 
+/// The expression whose text stands for `e`: a conversion between types that are one in C leaves none of its own.
+fn printed<'a>(e: &'a Expr, k: &Kernel) -> &'a Expr {
+    match e {
+        Expr::Cast(to, a) if ty(*to) == ty(k.ty(a)) => printed(a, k),
+        _ => e,
+    }
+}
+
 /// Whether an expression is printed with an infix operator outermost.
 fn infix_form(e: &Expr, k: &Kernel) -> bool {
-    let Expr::Bin(op, a, _) = e else { return false };
+    let Expr::Bin(op, a, _) = printed(e, k) else {
+        return false;
+    };
     let t = k.ty(a);
     match op {
         BinOp::Min | BinOp::Max => false,

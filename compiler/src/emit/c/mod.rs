@@ -103,7 +103,7 @@ fn implementation(name: &str, p: &Program) -> String {
     let kernels: Vec<String> = p.kernels.iter().map(|k| printer.kernel(k)).collect();
     let (input, output) = ports(p);
     let calls: String = p.calls.iter().map(|c| call(&printer, p, c, &input, &output)).collect();
-    let unused = if p.pools.is_empty() { "    (void)arena;\n" } else { "" };
+    let unused = if super::uses_arena(p) { "" } else { "    (void)arena;\n" };
     let helpers: Vec<String> = printer.helpers.iter().map(|h| h.definition(name)).collect();
     let floats = p
         .kernels

@@ -48,7 +48,7 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         .lines()
         .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
     let (constants, arena, selftest, model) = (constants(p, m), arena(p), selftest(), model(name, p, dep));
-    let arena_name = id(if p.pools.is_empty() { "_arena" } else { "arena" });
+    let arena_name = id(if super::uses_arena(p) { "arena" } else { "_arena" });
     quote! {
         #(#![doc = #crate_doc])*
         #![no_std]
