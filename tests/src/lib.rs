@@ -14,6 +14,9 @@ pub fn root() -> &'static Path {
         .expect("tests/ lies in the workspace")
 }
 
+/// The committed models, by their files' stems.
+pub const MODELS: [&str; 3] = ["lenet5_binary", "lenet5_float", "lenet5_int8"];
+
 /// A committed model, by its file's stem.
 pub fn committed(stem: &str) -> PathBuf {
     root().join(format!("tests/models/{stem}.onnx"))

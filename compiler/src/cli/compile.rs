@@ -127,7 +127,7 @@ impl Args {
     /// The flags that bear on the code, in a fixed order, without those left at their defaults.
     fn flags(&self) -> String {
         let mut flags = self.plan.flags();
-        if self.standalone {
+        if self.standalone && matches!(self.lang, args::Lang::Rust) {
             flags.push("--standalone".into());
         }
         flags.join(" ")
