@@ -16,6 +16,10 @@ mod order;
 mod ports;
 mod quant;
 mod tensor;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::diag::{Code, Diag, Result};
 use crate::ir::{self, verify};
@@ -45,7 +49,7 @@ pub struct Model {
     pub output: String,
 }
 
-/// Operators with the lowest node count that this compiler would still refuse to look at.
+/// Most nodes of a file; networks for small devices have hundreds.
 const MAX_NODES: usize = 10_000;
 
 /// Reads a model and its external data.
@@ -91,12 +95,12 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Model> {
     let order = order::sort(graph, &ports)?;
     ops::require_supported(graph, &order)?;
     let mut builder = Builder::new(graph, &ports)?;
-    for index in order {
+    for &index in &order {
         builder.add(&graph.node[index]);
     }
     let (ir, shapes) = builder.finish(&ports)?;
     verify::verify(&ir).map_err(|e| Diag::new(Code::Internal, format!("after import: {e}")))?;
-    cross_check::shapes(&proto, &ports, &shapes)?;
+    cross_check::shapes(&proto, &order, &ports, &shapes)?;
     Ok(Model {
         graph: ir,
         name: path

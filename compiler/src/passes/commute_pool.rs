@@ -1,41 +1,57 @@
 //! `max` commutes with every nondecreasing function.
 //!
-//! Pools move down to stand right behind a quantizer, where [`super::fuse_pool`] merges them into the layer before it; a pool
-//! between a dequantizer and a layer moves up, for the same reason.
+//! Behind a layer, pools move down to the quantizer, where [`super::fuse_pool`] merges them into that layer. Where no layer
+//! stands between a stored value and a pool, the pool moves up to the stored value.
 
 use super::rewrite::{operand, swap, user};
 use crate::diag::Result;
-use crate::ir::{Graph, NodeId, Op, Ty};
+use crate::ir::{Elem, Graph, NodeId, Op, Ty};
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
-    while step(g) {}
+    let pools = g.find(|op| matches!(op, Op::MaxPool(_)));
+    // Those that move down start with the last, so that none meets another on its way; then the others.
+    for mut pool in pools.into_iter().rev() {
+        while let Some(moved) = down(g, pool) {
+            pool = moved;
+        }
+    }
+    for mut pool in g.find(|op| matches!(op, Op::MaxPool(_))) {
+        while let Some(moved) = up(g, pool) {
+            pool = moved;
+        }
+    }
     Ok(())
 }
 
-fn step(g: &mut Graph) -> bool {
-    for pool in g.find(|op| matches!(op, Op::MaxPool(_))) {
-        let (Some(source), Some(next)) = (operand(g, pool), user(g, pool)) else {
-            continue;
-        };
-        let large = g.node(source).ty.shape.clone();
-        let small = g.node(pool).ty.shape.clone();
-        if descends(&g.node(next).op) {
-            let elem = g.node(next).ty.elem;
-            swap(g, pool, next, Ty::new(elem, large), Ty::new(elem, small));
-            return true;
-        }
-        if stored(g, source) {
-            let Some(above) = operand(g, source) else { continue };
-            let (elem, real) = (g.node(above).ty.elem, g.node(source).ty.elem);
-            swap(g, source, pool, Ty::new(elem, small.clone()), Ty::new(real, small));
-            return true;
-        }
+/// Moves a pool behind the step that follows it; its new id, if it moved.
+fn down(g: &mut Graph, pool: NodeId) -> Option<NodeId> {
+    let (source, next) = (operand(g, pool)?, user(g, pool)?);
+    if !rises(&g.node(next).op) || reads_stored(g, source) {
+        return None;
     }
-    false
+    let elem = g.node(next).ty.elem;
+    let above = Ty::new(elem, g.node(source).ty.shape.clone());
+    let below = Ty::new(elem, g.node(pool).ty.shape.clone());
+    let [_, pool] = swap(g, pool, next, above, below);
+    Some(pool)
 }
 
-/// Nondecreasing steps that end in a layer's epilogue.
-fn descends(op: &Op) -> bool {
+/// Moves a pool before the step that it reads; its new id, if it moved.
+fn up(g: &mut Graph, pool: NodeId) -> Option<NodeId> {
+    let source = operand(g, pool)?;
+    let stored = operand(g, source)?;
+    if !reads_stored(g, source) {
+        return None;
+    }
+    let small = g.node(pool).ty.shape.clone();
+    let above = Ty::new(g.node(stored).ty.elem, small.clone());
+    let below = Ty::new(g.node(source).ty.elem, small);
+    let [pool, _] = swap(g, source, pool, above, below);
+    Some(pool)
+}
+
+/// Nondecreasing steps.
+fn rises(op: &Op) -> bool {
     match op {
         Op::Relu | Op::Sign | Op::Quantize { .. } => true,
         Op::Affine { mul, div, .. } => {
@@ -47,7 +63,16 @@ fn descends(op: &Op) -> bool {
     }
 }
 
-/// Readers of a stored value.
-fn stored(g: &Graph, id: NodeId) -> bool {
-    matches!(g.node(id).op, Op::Dequantize { .. } | Op::FromSign)
+/// Whether only nondecreasing steps lead from a stored value to the result of `id`.
+fn reads_stored(g: &Graph, mut id: NodeId) -> bool {
+    loop {
+        match &g.node(id).op {
+            Op::Dequantize { .. } | Op::FromSign => return true,
+            op if g.node(id).ty.elem == Elem::Real && rises(op) => match operand(g, id) {
+                Some(above) => id = above,
+                None => return false,
+            },
+            _ => return false,
+        }
+    }
 }

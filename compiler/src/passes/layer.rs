@@ -25,7 +25,10 @@ pub(super) struct Layer {
     pub sums: Option<Vec<(i64, i64)>>,
 }
 
-/// What ends the steps behind a convolution.
+/// Most steps behind a convolution: each lengthens the fractions of every channel, and no exporter writes more than a few.
+const MAX_STEPS: usize = 32;
+
+/// The last step behind a convolution, and what reads it.
 pub(super) fn end(g: &Graph, conv: NodeId) -> (NodeId, Option<NodeId>) {
     let mut last = conv;
     loop {
@@ -82,7 +85,13 @@ impl Layer {
 
         let (last, _) = end(g, conv);
         let mut id = conv;
-        while id != last {
+        for step in 0.. {
+            if id == last {
+                break;
+            }
+            if step == MAX_STEPS {
+                return Err(not_fused(g, conv, format!("more than {MAX_STEPS} steps follow it")));
+            }
             id = user(g, id).unwrap_or(last);
             compose(g, id, &mut functions)?;
         }

@@ -12,6 +12,8 @@ mod layer;
 mod require_fused;
 mod rewrite;
 mod sink_flatten;
+#[cfg(test)]
+mod tests;
 mod unit_layer;
 
 use crate::diag::{Code, Diag, Result};

@@ -18,8 +18,8 @@ pub(super) fn user(g: &Graph, id: NodeId) -> Option<NodeId> {
     }
 }
 
-/// Exchanges a node and its only reader. The types are those of the results in the new order.
-pub(super) fn swap(g: &mut Graph, first: NodeId, second: NodeId, new_first: Ty, new_second: Ty) {
+/// Exchanges a node and its only reader. The types are those of the results in the new order; returns the nodes in that order.
+pub(super) fn swap(g: &mut Graph, first: NodeId, second: NodeId, new_first: Ty, new_second: Ty) -> [NodeId; 2] {
     let source = g.operands(first);
     let (a, b) = (g.node(first).clone(), g.node(second).clone());
     let moved_up = g.add(b.name, b.op, new_first, &source);
@@ -27,6 +27,7 @@ pub(super) fn swap(g: &mut Graph, first: NodeId, second: NodeId, new_first: Ty, 
     g.replace_uses(second, moved_down);
     g.remove(second);
     g.remove(first);
+    [moved_up, moved_down]
 }
 
 /// Takes a node out and lets its readers read its operand.

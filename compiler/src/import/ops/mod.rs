@@ -20,6 +20,8 @@ mod relu;
 mod reshape;
 mod sign;
 mod sub;
+#[cfg(test)]
+mod tests;
 mod r#where;
 mod window;
 

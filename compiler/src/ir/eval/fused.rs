@@ -144,29 +144,38 @@ fn integer_sums(
     sums
 }
 
-/// The same in `f32`: every pixel of an output channel takes its taps in the documented order.
+/// The same in `f32`, the taps of each output in the documented order.
+///
+/// A padded position counts as 0.0 here: its product is a zero, and adding a zero of either sign changes no sum, because a sum
+/// that starts at +0.0 never becomes -0.0.
 fn float_sums(x: &[f32], map: [usize; 3], weights: &Weights, geom: &Geometry, to: [usize; 3]) -> Vec<f32> {
     let [outputs, inputs, kh, kw] = weights.shape;
-    let pixels = to[1] * to[2];
+    let (taps, pixels) = (inputs * kh * kw, to[1] * to[2]);
     let per_group = outputs / geom.groups;
     let mut sums = vec![0.0; outputs * pixels];
-    let mut read = vec![None; pixels];
-    for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
-        for channel in 0..inputs * geom.groups {
-            for (pixel, slot) in read.iter_mut().enumerate() {
-                *slot = cell(map, geom, [channel, pixel / to[2], pixel % to[2]], [ky, kx]).map(|at| x[at]);
+    // What tap `t` reads for each pixel, and where its weight lies in an output's kernel.
+    let mut reads = vec![0.0; taps * pixels];
+    let order: Vec<[usize; 3]> = (0..kh)
+        .flat_map(|ky| (0..kw).flat_map(move |kx| (0..inputs).map(move |i| [i, ky, kx])))
+        .collect();
+    for group in 0..geom.groups {
+        for (&[i, ky, kx], reads) in order.iter().zip(reads.chunks_mut(pixels)) {
+            for (pixel, slot) in reads.iter_mut().enumerate() {
+                let at = cell(map, geom, [group * inputs + i, pixel / to[2], pixel % to[2]], [ky, kx]);
+                *slot = at.map_or(0.0, |at| x[at]);
             }
-            let (group, i) = (channel / inputs, channel % inputs);
-            for o in group * per_group..(group + 1) * per_group {
-                let tap = ((o * inputs + i) * kh + ky) * kw + kx;
-                let sums = &mut sums[o * pixels..(o + 1) * pixels];
+        }
+        for o in group * per_group..(group + 1) * per_group {
+            let sums = &mut sums[o * pixels..(o + 1) * pixels];
+            for (&[i, ky, kx], reads) in order.iter().zip(reads.chunks(pixels)) {
+                let tap = o * taps + (i * kh + ky) * kw + kx;
                 match &weights.data {
-                    WeightData::Float(values) => accumulate(sums, &read, |sum, x| sum + x * values[tap]),
+                    WeightData::Float(values) => accumulate(sums, reads, |sum, x| sum + x * values[tap]),
                     WeightData::Coded { codes, .. } => match codes[tap] {
                         0 => {}
-                        1 => accumulate(sums, &read, |sum, x| sum + x),
-                        -1 => accumulate(sums, &read, |sum, x| sum - x),
-                        code => accumulate(sums, &read, |sum, x| sum + x * f32::from(code)),
+                        1 => accumulate(sums, reads, |sum, x| sum + x),
+                        -1 => accumulate(sums, reads, |sum, x| sum - x),
+                        code => accumulate(sums, reads, |sum, x| sum + x * f32::from(code)),
                     },
                 }
             }
@@ -175,11 +184,9 @@ fn float_sums(x: &[f32], map: [usize; 3], weights: &Weights, geom: &Geometry, to
     sums
 }
 
-fn accumulate(sums: &mut [f32], read: &[Option<f32>], add: impl Fn(f32, f32) -> f32) {
-    for (sum, x) in sums.iter_mut().zip(read) {
-        if let Some(x) = x {
-            *sum = add(*sum, *x);
-        }
+fn accumulate(sums: &mut [f32], reads: &[f32], add: impl Fn(f32, f32) -> f32) {
+    for (sum, x) in sums.iter_mut().zip(reads) {
+        *sum = add(*sum, *x);
     }
 }
 
