@@ -95,7 +95,7 @@ impl Surd {
     }
 
     /// Compares with a rational number.
-    pub fn cmp(&self, t: &Q) -> Ordering {
+    pub fn compare(&self, t: &Q) -> Ordering {
         let w = t - &self.c;
         match (sign(&self.u), sign(&w)) {
             (Ordering::Greater, Ordering::Greater) => (&self.u * &self.u * &self.r).cmp(&(&w * &w)),
@@ -124,7 +124,7 @@ impl Surd {
             let next = x.next_up();
             let middle = Q::from_float((f64::from(x) + f64::from(next)) / 2.0);
             let Some(middle) = middle else { break };
-            match self.cmp(&middle) {
+            match self.compare(&middle) {
                 Ordering::Less => break,
                 Ordering::Equal if x.to_bits() % 2 == 0 => break,
                 Ordering::Equal | Ordering::Greater => x = next,
@@ -327,7 +327,7 @@ impl Edge<'_> {
     /// Whether a value reaches it.
     pub fn reached_by(&self, value: &Surd) -> bool {
         let exact = integer(self.twice) * &self.step.exact / integer(2);
-        match value.cmp(&exact) {
+        match value.compare(&exact) {
             Ordering::Less => false,
             Ordering::Equal => !self.strict,
             Ordering::Greater => true,
@@ -387,9 +387,9 @@ mod tests {
     fn compares_across_the_root() {
         // 3 / sqrt(2) = 2.1213...
         let x = line(q(3, 1), q(0, 1), q(2, 1), q(0, 1)).at(1);
-        assert_eq!(x.cmp(&q(21213, 10000)), Ordering::Greater);
-        assert_eq!(x.cmp(&q(21214, 10000)), Ordering::Less);
-        assert_eq!(x.cmp(&q(-3, 1)), Ordering::Greater);
+        assert_eq!(x.compare(&q(21213, 10000)), Ordering::Greater);
+        assert_eq!(x.compare(&q(21214, 10000)), Ordering::Less);
+        assert_eq!(x.compare(&q(-3, 1)), Ordering::Greater);
     }
 
     #[test]

@@ -49,10 +49,10 @@ impl Function {
     /// Puts `y -> max(y, 0)` behind it.
     pub fn relu(&mut self) {
         let zero = Q::zero();
-        if self.floor.as_ref().is_none_or(|f| f.cmp(&zero) == Ordering::Less) {
+        if self.floor.as_ref().is_none_or(|f| f.compare(&zero) == Ordering::Less) {
             self.floor = Some(zero.clone().into());
         }
-        if self.ceiling.as_ref().is_some_and(|c| c.cmp(&zero) == Ordering::Less) {
+        if self.ceiling.as_ref().is_some_and(|c| c.compare(&zero) == Ordering::Less) {
             self.ceiling = Some(zero.into());
         }
     }

@@ -109,7 +109,7 @@ impl Number {
 
     fn against_zero(&self) -> Ordering {
         match self {
-            Number::Exact(s) => s.cmp(&Q::zero()),
+            Number::Exact(s) => s.compare(&Q::zero()),
             Number::Near(x) => x.total_cmp(&0.0),
         }
     }
