@@ -52,7 +52,11 @@ impl Function {
         if self.floor.as_ref().is_none_or(|f| f.compare(&zero) == Ordering::Less) {
             self.floor = Some(zero.clone().into());
         }
-        if self.ceiling.as_ref().is_some_and(|c| c.compare(&zero) == Ordering::Less) {
+        if self
+            .ceiling
+            .as_ref()
+            .is_some_and(|c| c.compare(&zero) == Ordering::Less)
+        {
             self.ceiling = Some(zero.into());
         }
     }
