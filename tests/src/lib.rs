@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod expect;
 pub mod model;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 
