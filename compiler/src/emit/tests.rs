@@ -169,7 +169,7 @@ fn tables() -> (Kernel, usize) {
             b.add(count, odd.clone().select(shifted, int(7, Ty::U32)));
             b.add(count, (below & cast_first).cast(Ty::U32));
             // A conversion that C does not spell leaves its operand's operator bare.
-            let amount = (j.clone() * idx(25) & idx(31)).cast(Ty::U32);
+            let amount = ((j.clone() * idx(25)) & idx(31)).cast(Ty::U32);
             b.add(count, int(0x8421_1248, Ty::U32) >> amount);
             let nested = odd.select(
                 v.clone().ge(int(0, Ty::I32)).select(-v.clone(), int(-9, Ty::I32)),
