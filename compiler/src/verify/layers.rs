@@ -68,7 +68,15 @@ fn cut_behind(p: &Program, last: usize) -> Program {
             (cut.output.ty, cut.output.shape) = (param.ty, vec![param.len as usize]);
         }
     }
-    // Every kernel is called, and every pool is used: the law of programs.
+    // Nothing is left that the calls do not use.
+    if cut
+        .calls
+        .iter()
+        .flat_map(|c| &c.args)
+        .all(|arg| !matches!(arg, Arg::Arena { .. }))
+    {
+        cut.pools.clear();
+    }
     let called: Vec<usize> = cut.calls.iter().map(|c| c.kernel).collect();
     let kept: Vec<usize> = (0..p.kernels.len()).filter(|k| called.contains(k)).collect();
     cut.kernels = kept.iter().map(|k| p.kernels[*k].clone()).collect();
