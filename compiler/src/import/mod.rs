@@ -1,4 +1,4 @@
-//! ONNX to [`ir::Graph`](crate::ir::Graph): the only room that knows protobuf and tract.
+//! ONNX to [`ir::Graph`]: the only room that knows protobuf and tract.
 //!
 //! What a file claims is not believed: lengths, shapes, ranges and cycles are checked before anything is allocated or computed
 //! from them. Then every node is typed by rules of our own, and tract's shape inference must agree.
