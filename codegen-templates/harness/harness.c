@@ -2,6 +2,9 @@
  *
  * The network comes by macros: MODEL_HEADER, MODEL_INFER, MODEL_ARENA, MODEL_INPUT, MODEL_INPUT_LEN, MODEL_OUTPUT and
  * MODEL_OUTPUT_LEN. */
+#if !(defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M')
+#define _POSIX_C_SOURCE 199309L /* for the clock */
+#endif
 #include MODEL_HEADER
 #include <stddef.h>
 #include <stdint.h>
@@ -119,6 +122,7 @@ void *memset(void *to, int value, size_t n) {
 #else
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 typedef FILE *file_t;
 
@@ -145,6 +149,39 @@ static void close_file(file_t file) {
     if (fclose(file) != 0) {
         exit(3);
     }
+}
+
+/* Nanoseconds of so many calls. */
+static double timed(uint32_t calls, MODEL_ARENA *arena, const MODEL_INPUT *sample, MODEL_OUTPUT *result) {
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (uint32_t i = 0; i < calls; i++) {
+        MODEL_INFER(arena, sample, result);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    return (double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec);
+}
+
+/* Times the last sample, if there is a file that says how many rounds. */
+static void time_rounds(MODEL_ARENA *arena, const MODEL_INPUT *sample, MODEL_OUTPUT *result) {
+    uint32_t rounds = 0, calls = 1;
+    FILE *file = fopen("rounds.bin", "rb");
+    if (file == NULL) {
+        return;
+    }
+    if (!read_file(file, &rounds, sizeof rounds)) {
+        exit(2);
+    }
+    close_file(file);
+    while (timed(calls, arena, sample, result) < 5e6) {
+        calls *= 2;
+    }
+    file = open_file("times.bin", 9, 1);
+    for (uint32_t i = 0; i < rounds; i++) {
+        const double nanoseconds = timed(calls, arena, sample, result) / calls;
+        write_file(file, &nanoseconds, sizeof nanoseconds);
+    }
+    close_file(file);
 }
 #endif
 
@@ -188,5 +225,8 @@ int main(void) {
     write_file(stack, &taken, sizeof taken);
     close_file(stack);
     close_file(samples);
+#if !(defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M')
+    time_rounds(&arena, sample, result);
+#endif
     return 0;
 }

@@ -4,10 +4,15 @@
 //! bytes of stack that the last inference took, as a u32. Without an operating system it goes through semihosting and counts on
 //! the emulator to have loaded `.data` and cleared `.bss`. The inference stands between two marks that processors ignore and an
 //! instruction counter sees.
+//!
+//! With an operating system, a file `rounds.bin` (a number as a u32) makes it time the last sample as well: so many rounds of
+//! calls, each of 5 ms or more, into `times.bin`: nanoseconds of one call, a round each, as f64.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![deny(warnings)]
 
 use core::arch::asm;
+#[cfg(not(target_os = "none"))]
+use core::hint::black_box;
 
 /// Bytes of stack below `main` that are watched.
 const WATCHED: usize = 4096;
@@ -60,6 +65,8 @@ fn run<A, I: Element, O: Element, const N: usize, const M: usize>(arena: &mut A,
         }
     }
     io::write(&mut io::open(c"stack.bin", true), &taken.to_le_bytes());
+    #[cfg(not(target_os = "none"))]
+    time::rounds(|| infer(arena, black_box(&sample), black_box(&mut result)));
 }
 
 /// Bytes of stack that `work` takes, found by painting what lies below and looking for the lowest change.
@@ -114,6 +121,31 @@ macro_rules! mark {
 // Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB).
 mark!(mark_begin ".balign 8\n.inst.n 0xbfa0\nnop" "hint #0x70");
 mark!(mark_end ".balign 8\n.inst.n 0xbfb0\nnop" "hint #0x71");
+
+#[cfg(not(target_os = "none"))]
+mod time {
+    use std::fs;
+    use std::time::{Duration, Instant};
+
+    const ROUND: Duration = Duration::from_millis(5);
+
+    /// Times `call`, if there is a file that says how many rounds.
+    pub fn rounds(mut call: impl FnMut()) {
+        let rounds = fs::read("rounds.bin").unwrap_or_default();
+        let Some(rounds) = rounds.first_chunk().map(|raw| u32::from_le_bytes(*raw)) else { return };
+        let mut round = |calls: u32| {
+            let start = Instant::now();
+            (0..calls).for_each(|_| call());
+            start.elapsed()
+        };
+        let mut calls = 1;
+        while round(calls) < ROUND {
+            calls *= 2;
+        }
+        let times = (0..rounds).flat_map(|_| (round(calls).as_nanos() as f64 / f64::from(calls)).to_le_bytes());
+        fs::write("times.bin", times.collect::<Vec<u8>>()).expect("times");
+    }
+}
 
 #[cfg(not(target_os = "none"))]
 mod io {

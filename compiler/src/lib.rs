@@ -6,6 +6,7 @@
 
 pub mod bake;
 pub mod bench;
+mod cut;
 pub mod data;
 pub mod diag;
 pub mod driver;
@@ -20,8 +21,10 @@ pub mod package;
 pub mod passes;
 pub mod plan;
 pub mod progress;
+mod random;
 pub mod reference;
 pub mod run;
+pub mod synth;
 pub mod table;
 pub mod target;
 pub mod targets;

@@ -35,6 +35,19 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The same in Markdown.
+    pub fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let column = |f: fn(&(&'static str, Align)) -> &'static str| -> Vec<String> {
+            self.columns.iter().map(|c| f(c).to_owned()).collect()
+        };
+        let rule = column(|(_, align)| if *align == Align::Left { "---" } else { "---:" });
+        let head = line(&column(|(name, _)| name)) + &line(&rule);
+        self.rows.iter().fold(head, |text, row| text + &line(row))
+    }
+}
+
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head: Vec<String> = self.columns.iter().map(|(name, _)| name.to_string()).collect();

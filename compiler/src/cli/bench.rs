@@ -1,19 +1,30 @@
 //! `sqc bench`.
 
 use super::{Bar, args, print, print_text};
-use sqc::bench::{self, Measurements, Unfit};
+use sqc::bench::{self, Measurements, Scope, Unfit};
 use sqc::diag::{Code, Result};
+use sqc::import::Model;
 use sqc::progress::Progress;
+use sqc::synth::{self, Form, Spec};
 use sqc::target::Target;
 use sqc::{driver, import};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measures the generated code: flash, arena, stack, instructions (counted in emulators), time (on this machine).
 #[derive(clap::Args)]
 pub struct Args {
     /// ONNX files.
-    #[arg(required = true, value_name = "MODEL")]
+    #[arg(required_unless_present_any = ["network", "layer"], value_name = "MODEL")]
     models: Vec<PathBuf>,
+    /// A network of random weights in a line, as `sqc synth` takes it; may be given more than once.
+    #[arg(long, value_name = "SPEC")]
+    network: Vec<Spec>,
+    /// Layers in such a line, measured alone: each reads and writes what it would in the midst of a network.
+    #[arg(long, value_name = "SPEC")]
+    layer: Vec<Spec>,
+    /// Measures every layer of a network as well, as a program of its own.
+    #[arg(long)]
+    layers: bool,
     /// What to measure on; may be given more than once. Every target if absent.
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
@@ -22,6 +33,9 @@ pub struct Args {
     /// Languages of the generated code.
     #[arg(long, value_enum, value_name = "LANG", default_value = "both")]
     lang: args::Langs,
+    /// Keeps the programs that were measured, with their sources, in this directory.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
     /// Prints a Markdown table.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -36,8 +50,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         some => some.iter().map(String::as_str).collect(),
     };
     let mut all = Measurements::default();
-    for path in &args.models {
-        let model = import::read(path)?;
+    for (model, scope) in args.models()? {
         for target in &targets {
             let compiled = driver::compile(model.clone(), target, &args.plan.options(), bar, &mut |_, _, _| ());
             let compiled = match compiled {
@@ -57,7 +70,8 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
             };
             for &lang in args.lang.list() {
                 bar.begin(&format!("measure {} {target} {lang}", model.name), 1);
-                all.rows.push(bench::measure(&compiled, lang)?);
+                all.rows
+                    .extend(bench::measure(&compiled, lang, scope, args.keep.as_deref())?);
             }
         }
     }
@@ -65,4 +79,29 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         true => bar.suspend(|| print_text(&all.markdown())),
         false => print(&all, args.json, bar),
     }
+}
+
+impl Args {
+    fn models(&self) -> Result<Vec<(Model, Scope)>> {
+        let scope = if self.layers {
+            Scope::NetworkAndLayers
+        } else {
+            Scope::Network
+        };
+        let files = self.models.iter().map(|path| Ok((import::read(path)?, scope)));
+        let networks = self
+            .network
+            .iter()
+            .map(|spec| Ok((synthetic(spec, Form::Network)?, scope)));
+        let layers = self
+            .layer
+            .iter()
+            .map(|spec| Ok((synthetic(spec, Form::Layers)?, Scope::Layers)));
+        files.chain(networks).chain(layers).collect()
+    }
+}
+
+/// The model of a line, whose name the line is.
+fn synthetic(spec: &Spec, form: Form) -> Result<Model> {
+    import::from_bytes(&synth::onnx(spec, form), Path::new(&format!("{spec}.onnx")))
 }

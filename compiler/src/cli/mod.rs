@@ -6,6 +6,7 @@ mod bench;
 mod compile;
 mod inspect;
 mod progress;
+mod synth;
 mod targets;
 mod verify;
 
@@ -41,6 +42,7 @@ enum Command {
     Verify(verify::Args),
     Bake(bake::Args),
     Bench(bench::Args),
+    Synth(synth::Args),
     Targets(targets::Args),
 }
 
@@ -70,6 +72,7 @@ impl Cli {
             Command::Verify(args) => verify::run(args, &bar),
             Command::Bake(args) => bake::run(args, &bar),
             Command::Bench(args) => bench::run(args, &bar),
+            Command::Synth(args) => synth::run(args, &bar),
             Command::Targets(args) => targets::run(args, &bar),
         }
     }
@@ -80,7 +83,7 @@ impl Cli {
             Command::Compile(args) => args.json,
             Command::Inspect(args) => args.json,
             Command::Verify(args) => args.json,
-            Command::Bake(_) => false,
+            Command::Bake(_) | Command::Synth(_) => false,
             Command::Bench(args) => args.json,
             Command::Targets(args) => args.json,
         };

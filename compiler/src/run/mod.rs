@@ -236,6 +236,27 @@ impl Built {
         self.execute(samples, &[])
     }
 
+    /// Nanoseconds of one call, for each of `rounds` rounds of calls, which the harness makes on the first of `samples`.
+    ///
+    /// # Errors
+    /// As for [`Built::infer`]. Only on this machine.
+    pub fn time(&self, sample: &[u8], rounds: u32) -> Result<Vec<f64>> {
+        let failed = |found: String| Diag::new(Code::RunFailed, found).file(&self.work);
+        fs::write(self.work.join("rounds.bin"), rounds.to_le_bytes()).map_err(|e| failed(e.to_string()))?;
+        self.infer(sample)?;
+        let times = fs::read(self.work.join("times.bin")).map_err(|e| failed(e.to_string()))?;
+        let (times, _) = times.as_chunks();
+        match times.len() == rounds as usize {
+            true => Ok(times.iter().copied().map(f64::from_le_bytes).collect()),
+            false => Err(failed(format!("{} rounds were timed, not {rounds}", times.len())).into()),
+        }
+    }
+
+    /// The linked program. It runs in its directory.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     fn execute(&self, samples: &[u8], emulator_flags: &[String]) -> Result<Vec<u8>> {
         let count = samples.len() / bytes(&self.input).max(1);
         let at = |name: &str| self.work.join(name);

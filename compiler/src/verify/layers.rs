@@ -1,12 +1,11 @@
 //! Where generated code first goes wrong: the program is cut off behind every layer in turn.
 
+use crate::cut;
 use crate::diag::{Code, Diag, Result};
 use crate::driver::Compiled;
 use crate::ir::eval::{self, Tensor};
-use crate::kernels::{Layout, View};
-use crate::kir::{self, Arg, Program, Role};
+use crate::kir::{self, Program};
 use crate::package::{self, input_ty};
-use crate::plan::Place;
 use crate::run::Lang;
 
 /// The finding for code in `lang` whose result is wrong for `wrong` samples, of which `sample` (number `first`) is the first.
@@ -35,16 +34,12 @@ fn first_layer(
 ) -> Result<Option<(String, &'static str)>> {
     let trace = eval::trace(&c.graph, &Tensor::from_bytes(input_ty(&c.graph).elem, sample));
     for (i, step) in c.plan.steps.iter().enumerate() {
-        let ty = &c.graph.node(step.node).ty;
-        let view = match step.result {
-            Place::Output => View::new(ty, Layout::Planar),
-            _ => View::inner(ty),
-        };
+        let view = cut::view(&c.graph, step.node, step.result);
         let exact = trace
             .iter()
             .find(|(id, _)| *id == step.node)
-            .map(|(_, value)| stored(value, view));
-        let cut = cut_behind(&c.program, i);
+            .map(|(_, value)| cut::stored(value, view));
+        let cut = cut::behind(&c.program, i);
         let kernel = kir::eval::eval(&cut, sample);
         if exact.as_ref() != Some(&kernel) {
             return Ok(Some((step.name.clone(), "its kernel differs from the graph")));
@@ -54,59 +49,6 @@ fn first_layer(
         }
     }
     Ok(None)
-}
-
-/// The program up to call `last`, whose result goes to the caller as it lies in memory.
-fn cut_behind(p: &Program, last: usize) -> Program {
-    let mut cut = p.clone();
-    cut.calls.truncate(last + 1);
-    let call = &mut cut.calls[last];
-    let kernel = &p.kernels[call.kernel];
-    for (param, arg) in kernel.params().zip(&mut call.args) {
-        if param.role == Role::Out {
-            *arg = Arg::Output;
-            (cut.output.ty, cut.output.shape) = (param.ty, vec![param.len as usize]);
-        }
-    }
-    // Nothing is left that the calls do not use.
-    if cut
-        .calls
-        .iter()
-        .flat_map(|c| &c.args)
-        .all(|arg| !matches!(arg, Arg::Arena { .. }))
-    {
-        cut.pools.clear();
-    }
-    let called: Vec<usize> = cut.calls.iter().map(|c| c.kernel).collect();
-    let kept: Vec<usize> = (0..p.kernels.len()).filter(|k| called.contains(k)).collect();
-    cut.kernels = kept.iter().map(|k| p.kernels[*k].clone()).collect();
-    for call in &mut cut.calls {
-        call.kernel = kept.iter().position(|k| *k == call.kernel).unwrap_or_default();
-    }
-    cut
-}
-
-/// A value as it lies in a buffer.
-fn stored(value: &Tensor, view: View) -> Vec<u8> {
-    let View { c, h, w, .. } = view;
-    let logical = value.to_bytes();
-    let size = logical.len() / (c * h * w).max(1);
-    let element = |channel: usize, pixel: usize| &logical[(channel * h * w + pixel) * size..][..size];
-    match view.layout {
-        Layout::Planar => logical,
-        Layout::Interleaved => {
-            let elements = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| (channel, pixel)));
-            elements
-                .flat_map(|(channel, pixel)| element(channel, pixel).to_vec())
-                .collect()
-        }
-        Layout::Packed => {
-            let words = (0..h * w).flat_map(|pixel| (0..view.pixel()).map(move |word| (word, pixel)));
-            let bit = |channel: usize, pixel: usize| u32::from(channel < c && element(channel, pixel) == [1]);
-            let packed = |(word, pixel)| (0..32).fold(0, |bits, i| bits | (bit(word * 32 + i, pixel) << i));
-            words.map(packed).flat_map(u32::to_le_bytes).collect()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,299 @@
+//! `sqc bench`: what an inference takes, measured on generated code.
+
+mod layer;
+mod time;
+
+use crate::data;
+use crate::diag::{Code, Diag, Result};
+use crate::driver::Compiled;
+use crate::emit;
+use crate::inspect;
+use crate::kir::{Port, Program};
+use crate::package;
+use crate::run::{Figures, Lang};
+use crate::synth::{HEAD, TAIL};
+use crate::table::{Align, Table, grouped};
+use crate::target::Run;
+use serde::Serialize;
+use std::fmt;
+use std::path::{Path, PathBuf};
+pub use time::Time;
+
+/// One row per model or layer, target and language.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Measurements {
+    /// What was measured.
+    pub rows: Vec<Row>,
+    /// What could not be.
+    pub unfit: Vec<Unfit>,
+}
+
+/// A model that exceeds a target's memory.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unfit {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the target.
+    pub target: String,
+    /// What it would need.
+    pub why: String,
+}
+
+/// The figures of one model, or of one of its layers, on one target in one language.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the layer; absent for the whole network.
+    pub layer: Option<String>,
+    /// The layer's kernel; absent likewise.
+    pub kernel: Option<&'static str>,
+    /// Name of the target.
+    pub target: String,
+    /// Language of the generated code.
+    pub lang: String,
+    /// Dense multiply-adds: what a float engine would compute, zeros included.
+    pub macs: u64,
+    /// Bytes of weights as they are stored.
+    pub weights: u64,
+    /// Bytes of the arena; of a layer, those of its operand and its result.
+    pub arena: u64,
+    /// Code, constants, stack and instructions.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Multiply-adds per executed instruction; absent where nothing counts instructions.
+    pub macs_per_instruction: Option<f64>,
+    /// Microseconds on this machine; absent for emulated targets, whose time means nothing.
+    pub microseconds: Option<Time>,
+    /// Billions of multiply-adds in a second of the median time.
+    pub gmacs: Option<f64>,
+    /// The program that was measured, where it is kept.
+    pub program: Option<PathBuf>,
+}
+
+/// What is measured of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole network.
+    Network,
+    /// The whole network, then each of its layers as a program of its own.
+    NetworkAndLayers,
+    /// The layers alone, without those that [`crate::synth::Form::Layers`] adds.
+    Layers,
+}
+
+/// Builds and measures a model in `lang`. Programs are kept under `keep`, if that is given.
+///
+/// # Errors
+/// A missing tool, or a build or a run that fails.
+pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> Result<Vec<Row>> {
+    let mut rows = vec![];
+    if scope != Scope::Layers {
+        let sample = data::synthetic(&package::input_ty(&c.graph), 1);
+        rows.push(one(c, None, &c.program, sample.get(0), lang, keep)?);
+    }
+    if scope != Scope::Network {
+        let added = |name: &str| name == TAIL || name.starts_with(&format!("{HEAD}."));
+        for (i, step) in c.plan.steps.iter().enumerate() {
+            if scope == Scope::Layers && added(&step.name) {
+                continue;
+            }
+            let (program, operand) = layer::alone(c, i);
+            rows.push(one(c, Some(i), &program, &operand, lang, keep)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// The figures of `program`, which is that of `c`, or of its step of this number.
+fn one(
+    c: &Compiled,
+    step: Option<usize>,
+    program: &Program,
+    sample: &[u8],
+    lang: Lang,
+    keep: Option<&Path>,
+) -> Result<Row> {
+    let step = step.map(|i| &c.plan.steps[i]);
+    let work = package::scratch()?;
+    let directory = match keep {
+        None => work.path().to_owned(),
+        Some(keep) => {
+            let lang = lang.to_string();
+            let layer = step.map_or("network", |s| s.name.as_str());
+            let parts = [c.model.name.as_str(), layer, &c.target_name, &lang];
+            keep.join(parts.map(emit::names::snake).join("-"))
+        }
+    };
+    std::fs::create_dir_all(&directory).map_err(|e| Diag::new(Code::WriteOutput, e.to_string()).file(&directory))?;
+    let built = package::build(c, program, lang, &directory)?;
+    let figures = built.measure(sample)?;
+    let microseconds = match c.target.run {
+        Run::Host => Some(time::time(&built, sample)?),
+        Run::QemuUser { .. } | Run::QemuSystem { .. } => None,
+    };
+    let layers = inspect::inspect(&c.model).layers;
+    let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.name == l.name);
+    let macs = layers.iter().filter(of_step).map(|l| l.size.macs).sum();
+    let port = |p: &Port| p.shape.iter().product::<usize>() as u64 * u64::from(p.ty.bytes());
+    Ok(Row {
+        model: c.model.name.clone(),
+        layer: step.map(|s| s.name.clone()),
+        kernel: step.map(|s| s.family),
+        target: c.target_name.clone(),
+        lang: lang.to_string(),
+        macs,
+        weights: program.kernels.iter().map(package::weight_bytes).sum(),
+        arena: match step {
+            None => emit::arena_bytes(program),
+            Some(_) => port(&program.input) + port(&program.output),
+        },
+        figures,
+        macs_per_instruction: figures.instructions.map(|n| macs as f64 / n as f64),
+        gmacs: microseconds.map(|t| macs as f64 / t.median / 1000.0),
+        microseconds,
+        program: keep.map(|_| built.program().to_owned()),
+    })
+}
+
+const COLUMNS: [(&str, Align); 15] = [
+    ("model", Align::Left),
+    ("layer", Align::Left),
+    ("kernel", Align::Left),
+    ("target", Align::Left),
+    ("language", Align::Left),
+    ("code", Align::Right),
+    ("constants", Align::Right),
+    ("of which weights", Align::Right),
+    ("arena", Align::Right),
+    ("stack", Align::Right),
+    ("instructions", Align::Right),
+    ("MAC/instruction", Align::Right),
+    ("µs here", Align::Right),
+    ("±", Align::Right),
+    ("GMAC/s", Align::Right),
+];
+
+impl Row {
+    fn cells(&self) -> [String; COLUMNS.len()] {
+        let f = &self.figures;
+        let absent = || "-".to_owned();
+        let time = self.microseconds;
+        [
+            self.model.clone(),
+            self.layer.clone().unwrap_or_else(absent),
+            self.kernel.map_or_else(absent, str::to_owned),
+            self.target.clone(),
+            self.lang.clone(),
+            grouped(f.code),
+            grouped(f.constants),
+            grouped(self.weights),
+            grouped(self.arena),
+            grouped(f.stack),
+            f.instructions.map_or_else(absent, grouped),
+            self.macs_per_instruction.map_or_else(absent, |m| format!("{m:.3}")),
+            time.map_or_else(absent, |t| format!("{:.1}", t.median)),
+            time.map_or_else(absent, |t| format!("{:.1} %", 100.0 * t.spread())),
+            self.gmacs.map_or_else(absent, |g| format!("{g:.1}")),
+        ]
+    }
+}
+
+impl Measurements {
+    /// As a Markdown table.
+    pub fn markdown(&self) -> String {
+        self.with_unfit(self.table().markdown())
+    }
+
+    /// The columns in which a row has something.
+    fn table(&self) -> Table {
+        let rows: Vec<_> = self.rows.iter().map(Row::cells).collect();
+        let used: Vec<usize> = (0..COLUMNS.len())
+            .filter(|&i| rows.iter().any(|r| r[i] != "-"))
+            .collect();
+        let mut t = Table::new(&used.iter().map(|&i| COLUMNS[i]).collect::<Vec<_>>());
+        rows.iter().for_each(|r| t.row(used.iter().map(|&i| r[i].clone())));
+        t
+    }
+
+    fn with_unfit(&self, table: String) -> String {
+        match self.unfit.is_empty() {
+            true => table,
+            false => self.unfit.iter().fold(table + "\n", |text, u| text + &format!("{u}\n")),
+        }
+    }
+}
+
+impl fmt::Display for Measurements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.with_unfit(self.table().to_string()))
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} does not fit {}: {}.", self.model, self.target, self.why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        Row {
+            model: "lenet5".into(),
+            layer: None,
+            kernel: None,
+            target: "cortex-m0".into(),
+            lang: "C".into(),
+            macs: 4_266_000,
+            weights: 73_416,
+            arena: 5632,
+            figures: Figures {
+                instructions: Some(12_345_678),
+                stack: 96,
+                code: 4000,
+                constants: 76_000,
+            },
+            macs_per_instruction: Some(0.3455),
+            microseconds: None,
+            gmacs: None,
+            program: None,
+        }
+    }
+
+    #[test]
+    fn a_row_reads_the_same_in_both_tables_without_empty_columns() {
+        let mut all = Measurements::default();
+        all.rows.push(row());
+        assert_eq!(
+            all.markdown(),
+            "| model | target | language | code | constants | of which weights | arena | stack | instructions | MAC/instruction |\n\
+             | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n\
+             | lenet5 | cortex-m0 | C | 4,000 | 76,000 | 73,416 | 5,632 | 96 | 12,345,678 | 0.345 |\n"
+        );
+        assert!(all.to_string().contains("12,345,678"));
+    }
+
+    #[test]
+    fn a_layer_and_a_time_have_columns_of_their_own() {
+        let mut all = Measurements::default();
+        all.rows.push(Row {
+            layer: Some("conv1".into()),
+            kernel: Some("xnor"),
+            microseconds: Some(Time {
+                median: 12.34,
+                low: 12.0,
+                high: 13.0,
+                rounds: 25,
+            }),
+            gmacs: Some(345.69),
+            ..row()
+        });
+        let text = all.to_string();
+        for word in ["conv1", "xnor", "12.3", "4.1 %", "345.7"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `sqc bench` and `sqc synth` through the binary.
+
+use serde_json::Value;
+use sq_tests::{binary, tools};
+use sqc::target::Target;
+use std::process::Command;
+
+fn sqc(args: &[&str]) -> String {
+    let output = Command::new(binary::sqc()).args(args).output().expect("sqc runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    assert!(output.status.success(), "{args:?}: {}", text(output.stderr));
+    text(output.stdout)
+}
+
+/// The rows of `sqc bench ... --json`.
+fn rows(args: &[&str]) -> Vec<Value> {
+    let text = sqc(&[&["bench", "--json"], args].concat());
+    let all: Value = serde_json::from_str(&text).expect("JSON");
+    all["rows"].as_array().expect("rows").clone()
+}
+
+#[test]
+fn a_layer_is_timed_alone() {
+    let kept = tempfile::tempdir().expect("a directory");
+    let keep = kept.path().to_str().expect("a plain path");
+    let line = "64x6x6 32C3 w=binary x=binary";
+    let rows = rows(&["--layer", line, "--target", "generic", "--keep", keep]);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for row in &rows {
+        assert_eq!((&row["model"], &row["layer"]), (&line.into(), &"conv1".into()));
+        assert_eq!(row["macs"], 6 * 6 * 32 * 64 * 9);
+        assert_eq!(row["weights"], 32 * 64 * 9 / 8);
+        // Packed signs, in and out.
+        assert_eq!(row["arena"], 6 * 6 * (64 + 32) / 8);
+        let time = &row["microseconds"];
+        let [low, median, high] = ["low", "median", "high"].map(|k| time[k].as_f64().expect("a time"));
+        assert!(0.0 < low && low <= median && median <= high, "{time}");
+        let gmacs = row["gmacs"].as_f64().expect("a rate");
+        assert!((gmacs * median * 1000.0 / (6.0 * 6.0 * 32.0 * 64.0 * 9.0) - 1.0).abs() < 1e-6);
+        assert!(row["instructions"].is_null());
+        let program = row["program"].as_str().expect("a path");
+        assert!(std::fs::metadata(program).expect("it is kept").is_file());
+    }
+}
+
+#[test]
+fn a_network_is_counted_as_a_whole_and_by_layers() {
+    if !tools::require_target(&Target::load("cortex-m4").expect("a target")) {
+        return;
+    }
+    let line = "1x8x8 8C3-MP2-10FC x=int8";
+    let rows = rows(&["--network", line, "--layers", "--target", "cortex-m4", "--lang", "c"]);
+    let layers: Vec<&str> = rows.iter().filter_map(|r| r["layer"].as_str()).collect();
+    assert_eq!(layers, ["conv1", "fc1"]);
+    assert!(rows[0]["layer"].is_null());
+    let counts: Vec<f64> = rows
+        .iter()
+        .map(|r| r["instructions"].as_f64().expect("a count"))
+        .collect();
+    let parts = counts[1] + counts[2];
+    // A layer alone reads other values than in the network, and is called another way.
+    assert!((parts / counts[0] - 1.0).abs() < 0.05, "{counts:?}");
+    assert_eq!(rows[1]["macs"], 8 * 8 * 8 * 9);
+    assert!(rows[1]["microseconds"].is_null());
+}
+
+#[test]
+fn a_network_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("vgg.onnx");
+    let path = file.to_str().expect("a plain path");
+    sqc(&["synth", "3x8x8 8C3-MP2-16FC-10FC w=ternary x=binary", "--out", path]);
+    let found: Value = serde_json::from_str(&sqc(&["inspect", path, "--expect", "ternary", "--json"])).expect("JSON");
+    let reads: Vec<&str> = found["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .map(|l| l["reads"].as_str().expect("a type"))
+        .collect();
+    assert_eq!(reads, ["int8", "sign", "sign"]);
+}
+
+#[test]
+fn a_wrong_line_is_wrong_usage() {
+    let output = Command::new(binary::sqc())
+        .args(["bench", "--layer", "8x8 8C3"])
+        .output()
+        .expect("sqc runs");
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("`8x8` is no sample; write 3x32x32 or 1024"), "{text}");
+}
