@@ -6,9 +6,26 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("generic", include_str!("../targets/generic.toml")),
     ("native", include_str!("../targets/native.toml")),
     ("x86_64", include_str!("../targets/x86_64.toml")),
+    ("x86_64-avx2", include_str!("../targets/x86_64-avx2.toml")),
+    ("x86_64-avx512", include_str!("../targets/x86_64-avx512.toml")),
     ("aarch64", include_str!("../targets/aarch64.toml")),
     ("cortex-m0", include_str!("../targets/cortex-m0.toml")),
     ("cortex-m4", include_str!("../targets/cortex-m4.toml")),
+];
+
+/// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
+/// operations; what is not there does not exist on that instruction set.
+pub const SIMD: &[(&str, &str, &str)] = &[
+    (
+        "x86_avx2",
+        include_str!("../simd/x86_avx2.rs"),
+        include_str!("../simd/x86_avx2.h"),
+    ),
+    (
+        "x86_avx512",
+        include_str!("../simd/x86_avx512.rs"),
+        include_str!("../simd/x86_avx512.h"),
+    ),
 ];
 
 /// Runs a generated crate on files of samples.

@@ -2,8 +2,8 @@
 
 use crate::ir::{Graph, Op};
 use crate::kernels::{Layout, View};
-use crate::kir::{Arg, Call, Port, Program};
-use crate::plan::{Place, Plan};
+use crate::kir::{Arg, BufDecl, Call, Port, Program, Role, Ty};
+use crate::plan::{Place, Plan, Step};
 
 /// The program of `plan`, whose sample and result are called by the model's names for them.
 pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
@@ -15,23 +15,22 @@ pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
             shape: node.ty.shape.clone(),
         }
     };
-    let place = |p: Place| match p {
-        Place::Input => Arg::Input,
-        Place::Output => Arg::Output,
-        Place::Step(made) => {
-            let held = plan.steps[..made].iter().filter(|s| s.result != Place::Output).count();
-            let ty = result_type(plan, made);
-            let pool = plan
-                .memory
-                .pools
-                .iter()
-                .position(|p| p.ty == ty)
-                .expect("a pool per type in use");
-            Arg::Arena {
-                pool,
-                offset: plan.memory.offsets[held],
-            }
+    let value = |of: usize, ty: Ty| {
+        let pools = &plan.memory.pools;
+        Arg::Arena {
+            pool: pools.iter().position(|p| p.ty == ty).expect("a pool per type in use"),
+            offset: plan.memory.offsets[of],
         }
+    };
+    let args = |s: &Step| {
+        let mut values = s.values.iter();
+        let arg = |b: &BufDecl| match (b.role, s.operand, s.result) {
+            (Role::In, Place::Input, _) => Arg::Input,
+            (Role::In, Place::Step(made), _) => value(plan.steps[made].values[0], b.ty),
+            (Role::Out, _, Place::Output) => Arg::Output,
+            _ => value(*values.next().expect("a value per buffer"), b.ty),
+        };
+        s.kernel.params().map(arg).collect()
     };
     Program {
         input: port(&|op| *op == Op::Input, input),
@@ -42,14 +41,7 @@ pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
             .steps
             .iter()
             .enumerate()
-            .map(|(kernel, s)| Call {
-                kernel,
-                args: vec![place(s.operand), place(s.result)],
-            })
+            .map(|(kernel, s)| Call { kernel, args: args(s) })
             .collect(),
     }
-}
-
-fn result_type(plan: &Plan, step: usize) -> crate::kir::Ty {
-    plan.steps[step].kernel.params().nth(1).expect("operand and result").ty
 }

@@ -2,11 +2,15 @@
 
 use crate::diag::{Code, Diag, Result};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// What the compiler knows about a device.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
+    /// Its vector operations, from the files that `isa` names.
+    #[serde(skip)]
+    pub simd: Simd,
     /// What it is, in a line.
     pub doc: String,
     /// What its instruction set offers. What is absent is rewritten into what is there.
@@ -32,6 +36,61 @@ pub struct Isa {
     pub popcount: bool,
     /// Adds and multiplies `f32` in an instruction.
     pub fpu: bool,
+    /// Files of vector operations, narrow vectors first; each may use the types of those before.
+    #[serde(default)]
+    pub simd: Vec<String>,
+    /// What rustc calls the features that these need.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// The vector operations of a target.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Simd {
+    /// Name, Rust and C of each file.
+    pub files: Vec<(&'static str, &'static str, &'static str)>,
+    /// What rustc calls the features that they need.
+    pub features: Vec<String>,
+    /// The C compiler's flags for them.
+    pub c_flags: Vec<String>,
+    /// The operations: every name in the Rust files that is an operation's and a vector type's.
+    pub operations: BTreeSet<String>,
+}
+
+impl Simd {
+    fn load(isa: &Isa, c: &C) -> std::result::Result<Simd, String> {
+        let file = |name: &String| {
+            let found = sq_templates::SIMD.iter().find(|(n, ..)| n == name);
+            found
+                .copied()
+                .ok_or_else(|| format!("there are no vector operations `{name}`"))
+        };
+        let files: Vec<_> = isa.simd.iter().map(file).collect::<std::result::Result<_, _>>()?;
+        Ok(Simd {
+            operations: files.iter().flat_map(|(_, rust, _)| operations(rust)).collect(),
+            files,
+            features: isa.features.clone(),
+            c_flags: c.flags.clone(),
+        })
+    }
+
+    /// Whether the target has an operation, by the name that both languages give it: `add_u32x16`.
+    pub fn has(&self, operation: &str) -> bool {
+        self.operations.contains(operation)
+    }
+}
+
+/// The names of vector operations in a source: words that end in vector types, `dot_i32x16_u8x64_i8x64`.
+fn operations(source: &str) -> impl Iterator<Item = String> + '_ {
+    let vector = |part: &str| {
+        let lane = part.strip_prefix(['i', 'u']).and_then(|p| p.split_once('x'));
+        lane.is_some_and(|(bits, lanes)| matches!(bits, "8" | "16" | "32") && lanes.parse::<u8>().is_ok())
+    };
+    let words = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words
+        .map(|w| w.trim_start_matches("sq_"))
+        .filter(move |w| w.split('_').skip(1).last().is_some_and(vector))
+        .map(String::from)
 }
 
 /// Limits in bytes; absent where the device has plenty.
@@ -125,8 +184,10 @@ impl Target {
     /// Reads a target and what it inherits.
     pub fn load(name: &str) -> Result<Target> {
         let table = merged(name, 0)?;
-        Target::deserialize(toml::Value::Table(table))
-            .map_err(|e| Diag::new(Code::Internal, format!("targets/{name}.toml: {e}")).into())
+        let broken = |e: String| Diag::new(Code::Internal, format!("targets/{name}.toml: {e}"));
+        let mut target = Target::deserialize(toml::Value::Table(table)).map_err(|e| broken(e.to_string()))?;
+        target.simd = Simd::load(&target.isa, &target.c).map_err(broken)?;
+        Ok(target)
     }
 }
 
@@ -173,6 +234,16 @@ mod tests {
         for name in Target::names() {
             let target = Target::load(name).unwrap_or_else(|e| panic!("{name}: {}", e[0]));
             assert!(!target.doc.is_empty(), "{name}");
+        }
+    }
+
+    /// What one language spells and the other does not would be a program that does not compile.
+    #[test]
+    fn both_languages_spell_the_same_vector_operations() {
+        for (name, rust, c) in sq_templates::SIMD {
+            let [rust, c] = [rust, c].map(|s| operations(s).collect::<BTreeSet<_>>());
+            assert!(rust.len() > 20, "{name}: {rust:?}");
+            assert_eq!(rust, c, "{name}");
         }
     }
 

@@ -274,14 +274,19 @@ proptest! {
         let Some((g, sample)) = network(&l) else { return Ok(()) };
         prop_assert_eq!(sqc::ir::verify::verify(&g), Ok(()));
         let want = bytes(&eval::eval(&g, &sample));
-        let mut target = Target::load("generic").expect("a target");
-        target.isa.popcount = popcount;
-        for family in plan::FAMILIES {
-            let options = plan::Options { prefer: Some(family.name), ..plan::Options::default() };
-            let p = plan::plan(&g, &target, &options).expect("a plan");
-            let program = lower::lower(&g, &p, "image", "result");
-            prop_assert_eq!(kir::verify::verify(&program), Ok(()), "{}", family.name);
-            prop_assert_eq!(&kir::eval::eval(&program, &bytes(&sample)), &want, "{}", family.name);
+        let mut generic = Target::load("generic").expect("a target");
+        generic.isa.popcount = popcount;
+        // Every set of vector operations, each with all families that it has the means for.
+        let vectors = Target::names().map(|n| Target::load(n).expect("a target")).filter(|t| !t.simd.files.is_empty());
+        for target in vectors.chain([generic]) {
+            for family in plan::FAMILIES {
+                let options = plan::Options { prefer: Some(family.name), ..plan::Options::default() };
+                let p = plan::plan(&g, &target, &options).expect("a plan");
+                let program = lower::lower(&g, &p, "image", "result");
+                prop_assert_eq!(kir::verify::verify(&program), Ok(()), "{} on {}", family.name, target.doc);
+                let got = kir::eval::eval(&program, &bytes(&sample));
+                prop_assert_eq!(&got, &want, "{} on {}", family.name, target.doc);
+            }
         }
     }
 }

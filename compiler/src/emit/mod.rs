@@ -13,6 +13,7 @@ mod write;
 pub use write::write;
 
 use crate::kir::{Arg, BufDecl, Call, Kernel, Program, Ty};
+use crate::target::Simd;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -60,6 +61,8 @@ pub struct Meta {
     pub layers: Vec<LayerRow>,
     /// No memory plan can do with fewer bytes than this.
     pub arena_lower_bound: u64,
+    /// The target's vector operations.
+    pub simd: Simd,
 }
 
 /// A sample and its results.
@@ -128,6 +131,9 @@ fn pool_name(ty: Ty) -> &'static str {
         Ty::I64 => "wides",
         Ty::F32 => "floats",
         Ty::Idx => "indices",
+        Ty::U16 => "halves",
+        Ty::I16 => "shorts",
+        Ty::Vec(..) => unreachable!("buffers hold scalars"),
     }
 }
 
@@ -158,4 +164,9 @@ fn constants(k: &Kernel) -> impl Iterator<Item = &BufDecl> {
 pub fn constant_bytes(p: &Program) -> u64 {
     let bytes = |b: &BufDecl| u64::from(b.len) * u64::from(b.ty.bytes());
     p.kernels.iter().flat_map(constants).map(bytes).sum()
+}
+
+/// Whether any kernel works on vectors.
+fn uses_vectors(p: &Program) -> bool {
+    p.kernels.iter().any(Kernel::is_vector)
 }

@@ -97,6 +97,9 @@ fn constant_bytes(p: &Program) -> u64 {
 
 fn type_name(ty: Ty) -> &'static str {
     match ty {
+        Ty::U16 => "u16",
+        Ty::I16 => "i16",
+        Ty::Vec(..) => unreachable!("ports hold scalars"),
         Ty::Bool => "bool",
         Ty::U8 => "uint8",
         Ty::I8 => "int8",

@@ -1,6 +1,6 @@
 //! Numbers as text, for tables and expressions of both languages.
 
-use crate::kir::{BinOp, Expr, Lit, Ty};
+use crate::kir::{BinOp, Expr, Kernel, Lit, Ty, UnOp, VecOp};
 use std::fmt::Write;
 
 /// Columns that a line of a table may fill.
@@ -77,6 +77,80 @@ pub fn bare(parent: BinOp, child: &Expr, left: bool) -> bool {
     }
 }
 
+/// Whether an expression makes a vector, or something of one.
+pub fn on_vectors(k: &Kernel, e: &Expr) -> bool {
+    k.ty(e).lanes() > 1 || e.operands().any(|a| k.ty(a).lanes() > 1)
+}
+
+/// The function of a vector operation, the same in both languages, and the shift's amount, which is part of the operation: the
+/// result's type and, where it does not follow from that, the operands'.
+pub fn vector_operation(k: &Kernel, e: &Expr) -> (String, Option<i64>) {
+    let ty = k.ty(e);
+    let of = |i: usize| k.ty(e.operands().nth(i).expect("vector operations have operands"));
+    let name = match e {
+        Expr::Bin(op @ (BinOp::Shl | BinOp::Shr), _, by) => {
+            let Expr::Vector(VecOp::Splat(_), amount) = &**by else {
+                unreachable!("lanes are shifted by one constant")
+            };
+            let Expr::Lit(Lit::Int(n, _)) = amount[0] else {
+                unreachable!("lanes are shifted by one constant")
+            };
+            return (format!("{}_{ty}", operation(*op)), Some(n));
+        }
+        Expr::Bin(op, a, _) => format!("{}_{}", operation(*op), k.ty(a)),
+        Expr::Un(op, _) => match op {
+            UnOp::Not => format!("not_{ty}"),
+            UnOp::Neg => format!("neg_{ty}"),
+            UnOp::Popcnt => format!("popcnt_{ty}"),
+        },
+        Expr::Cast(..) => format!("cast_{ty}_{}", of(0)),
+        Expr::Select(..) => format!("select_{ty}"),
+        Expr::Vector(op, _) => match op {
+            VecOp::Splat(_) => format!("splat_{ty}"),
+            VecOp::Bits(_) => format!("bits_{ty}_{}", of(0)),
+            VecOp::Dot => format!("dot_{ty}_{}_{}", of(1), of(2)),
+            VecOp::Lookup => format!("lookup_{}", of(1)),
+            VecOp::Pairs => format!("pairs_{}", of(0)),
+            VecOp::Total => format!("total_{}", of(0)),
+            VecOp::Mask => format!("mask_{}", of(0)),
+        },
+        Expr::Lit(_) | Expr::Var(_) | Expr::Load(..) | Expr::LoadN { .. } => unreachable!("no operation"),
+    };
+    (name, None)
+}
+
+/// What a load of `group` elements into a vector is called.
+pub fn load(group: u8, ty: Ty) -> String {
+    match group == ty.lanes() {
+        true => "load".into(),
+        false => format!("repeat{group}"),
+    }
+}
+
+/// Name of an operation on two vectors.
+pub fn operation(op: BinOp) -> &'static str {
+    match op {
+        BinOp::Add => "add",
+        BinOp::Sub => "sub",
+        BinOp::Mul => "mul",
+        BinOp::And => "and",
+        BinOp::Or => "or",
+        BinOp::Xor => "xor",
+        BinOp::Shl => "shl",
+        BinOp::Shr => "shr",
+        BinOp::Min => "min",
+        BinOp::Max => "max",
+        BinOp::Lt => "lt",
+        BinOp::Ge => "ge",
+        BinOp::Eq => "eq",
+    }
+}
+
+/// With a capital letter.
+pub fn capital(name: &str) -> String {
+    name[..1].to_uppercase() + &name[1..]
+}
+
 /// Elements of one type from their little-endian bytes.
 pub fn elements(bytes: &[u8], ty: Ty) -> Vec<Lit> {
     let int = |v: i64| Lit::Int(v, ty);
@@ -85,11 +159,13 @@ pub fn elements(bytes: &[u8], ty: Ty) -> Vec<Lit> {
         .map(|c| match (ty, c) {
             (Ty::I8, &[b]) => int((b as i8).into()),
             (_, &[b]) => int(b.into()),
+            (Ty::I16, &[a, b]) => int(i16::from_le_bytes([a, b]).into()),
+            (_, &[a, b]) => int(u16::from_le_bytes([a, b]).into()),
             (Ty::F32, &[a, b, c, d]) => Lit::F32(f32::from_le_bytes([a, b, c, d])),
             (Ty::I32, &[a, b, c, d]) => int(i32::from_le_bytes([a, b, c, d]).into()),
             (_, &[a, b, c, d]) => int(u32::from_le_bytes([a, b, c, d]).into()),
             (_, &[a, b, c, d, e, f, g, h]) => int(i64::from_le_bytes([a, b, c, d, e, f, g, h])),
-            _ => unreachable!("elements have 1, 4 or 8 bytes"),
+            _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
         })
         .collect()
 }

@@ -4,6 +4,8 @@ mod bits;
 mod nest;
 pub mod pool;
 mod scalar;
+mod tiles;
+mod vector_xnor;
 mod view;
 mod window;
 mod words;
@@ -30,6 +32,12 @@ const UNROLL_LIMIT: usize = 4096;
 
 /// Every family, plainest last.
 pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "vector-xnor",
+        doc: "packed signs by packed weights, a vector of outputs at a time",
+        refuses: vector_xnor::refuses,
+        build: vector_xnor::build,
+    },
     Family {
         name: "xnor",
         doc: "packed signs by packed weights, exclusive or and population count",

@@ -6,6 +6,7 @@ use super::window::{Axis, Span, Taps};
 use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window};
 use crate::kir::build::{Builder, float, floats, idx, int, ints};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty, Var};
+use crate::target::Simd;
 
 /// A linear layer to build a kernel for.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Job<'a> {
     pub x_range: (i64, i64),
     /// Least sum of any channel, where sums are integers.
     pub least: i64,
+    /// The target's vector operations.
+    pub simd: &'a Simd,
 }
 
 /// Where one sum is taken: the taps on the map, and the coordinates of the first.
@@ -262,7 +265,7 @@ fn greatest(b: &mut Builder, job: &Job, at: &Place, sum: &mut dyn FnMut(&mut Bui
 }
 
 /// The epilogue with its tables.
-enum Finish {
+pub(super) enum Finish {
     Threshold(Buf),
     Requant {
         mul: Buf,
@@ -279,13 +282,13 @@ enum Finish {
     },
 }
 
-enum Shift {
+pub(super) enum Shift {
     Same(u8),
     Each(Buf),
 }
 
 impl Finish {
-    fn declare(b: &mut Builder, job: &Job) -> Finish {
+    pub fn declare(b: &mut Builder, job: &Job) -> Finish {
         match job.epilogue {
             Epilogue::Threshold(t) => {
                 Finish::Threshold(b.constants("threshold", Ty::I32, ints(t.iter().map(|&v| v as i64), Ty::I32)))
@@ -316,7 +319,7 @@ impl Finish {
     }
 
     /// The value to store for a sum; a sign as a word that is 1 or 0.
-    fn apply(&self, b: &mut Builder, sum: Expr, o: Expr) -> Expr {
+    pub fn apply(&self, b: &mut Builder, sum: Expr, o: Expr) -> Expr {
         match self {
             Finish::Threshold(t) => sum.ge(b.load(*t, o)).cast(Ty::U32),
             Finish::Requant {

@@ -1,6 +1,6 @@
 //! Kernels are written with this builder; Rust's operators on [`Expr`] build expressions.
 
-use super::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
+use super::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var, VecOp};
 use std::ops;
 
 /// A kernel under construction.
@@ -78,6 +78,11 @@ pub fn idx(v: usize) -> Expr {
 /// An integer constant.
 pub fn int(v: i64, ty: Ty) -> Expr {
     Expr::Lit(Lit::Int(v, ty))
+}
+
+/// A scalar in every lane of a vector.
+pub fn splat(e: Expr, ty: Ty) -> Expr {
+    Expr::Vector(VecOp::Splat(ty), vec![e])
 }
 
 /// An `f32` constant.
@@ -184,7 +189,17 @@ impl Builder {
         Expr::Load(b, at.into())
     }
 
-    /// Writes an element.
+    /// A vector of type `ty` from `group` elements of a buffer, again and again.
+    pub fn load_n(&self, b: Buf, at: Expr, group: usize, ty: Ty) -> Expr {
+        Expr::LoadN {
+            buf: b,
+            at: at.into(),
+            group: group as u8,
+            ty,
+        }
+    }
+
+    /// Writes an element, or a vector's lanes.
     pub fn store(&mut self, b: Buf, at: Expr, e: Expr) {
         self.push(Stmt::Store(b, at, e));
     }

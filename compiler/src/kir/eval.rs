@@ -1,10 +1,11 @@
 //! Runs a program; what it computes is what the program means.
 //!
 //! Each kernel is translated once into instructions over registers (variables first, then constants, then intermediate
-//! values), so that whole networks run in about a second. The laws that `verify` proves are checked again on every value: a
+//! values), so that whole networks run in about a second. A vector takes as many registers in a row as it has lanes, and its
+//! operations become those of its lanes. The laws that `verify` proves are checked again on every value: a
 //! broken one panics.
 
-use super::{Arg, BinOp, BufDecl, Call, Expr, Kernel, Program, Role, Stmt, Ty, UnOp, scalar};
+use super::{Arg, BinOp, BufDecl, Call, Expr, Kernel, Program, Role, Stmt, Ty, UnOp, VecOp, scalar};
 use std::collections::HashMap;
 
 /// Stands for an element that nobody wrote. No value of an element type but `i64`, whose least one no kernel stores.
@@ -38,6 +39,7 @@ fn read(bytes: &[u8], ty: Ty) -> Vec<i64> {
         let raw = i64::from_le_bytes(all);
         match ty {
             Ty::I8 => i64::from(raw as i8),
+            Ty::I16 => i64::from(raw as i16),
             Ty::I32 => i64::from(raw as i32),
             _ => raw,
         }
@@ -67,10 +69,14 @@ enum Inst {
     /// From a type to a type.
     Cast(Ty, Ty, Reg, Reg),
     Select(Reg, Reg, Reg, Reg),
-    /// Register, buffer, register of the index.
-    Load(Reg, u32, Reg),
-    /// Buffer, register of the index, register of the value.
-    Store(u32, Reg, Reg),
+    /// Register, buffer, register of the index, what is added to it.
+    Load(Reg, u32, Reg, u8),
+    /// Buffer, register of the index, what is added to it, register of the value.
+    Store(u32, Reg, u8, Reg),
+    /// The one of 16 registers whose number another holds.
+    Pick(Reg, Reg, Reg),
+    /// The lanes of a vector of the first type from the bits of one of the second.
+    Bits(Ty, Ty, Reg, Reg),
     /// Sets a counter to 0.
     Enter(Reg),
     /// Counts, and goes back to the instruction after `Enter` while the counter is below the trip count.
@@ -83,8 +89,8 @@ struct Code<'k> {
     insts: Vec<Inst>,
     /// Registers as they are at the start: constants are set.
     regs: Vec<i64>,
-    /// Space of each buffer that is constant.
-    constants: Vec<Option<usize>>,
+    /// Space of each buffer that is constant or local.
+    own: Vec<Option<usize>>,
 }
 
 /// Where a buffer lies for one call.
@@ -95,36 +101,41 @@ struct Place {
 }
 
 impl<'k> Code<'k> {
-    /// Translates a kernel and puts its constants into new spaces.
+    /// Translates a kernel and makes new spaces for its constants and local buffers.
     fn new(k: &'k Kernel, spaces: &mut Vec<Vec<i64>>) -> Self {
-        let constants = k.bufs.iter().map(|b| {
-            (b.role == Role::Const).then(|| {
-                spaces.push(b.data.iter().map(|&l| scalar::of(l)).collect());
-                spaces.len() - 1
-            })
+        let own = k.bufs.iter().map(|b| {
+            let data = match b.role {
+                Role::Const => b.data.iter().map(|&l| scalar::of(l)).collect(),
+                Role::Local => vec![UNWRITTEN; b.len as usize],
+                _ => return None,
+            };
+            spaces.push(data);
+            Some(spaces.len() - 1)
         });
+        let own = own.collect();
         let mut t = Translator {
             kernel: k,
             insts: vec![],
-            regs: vec![0; k.vars.len()],
+            regs: vec![],
+            vars: vec![],
             constants: HashMap::new(),
-            free: vec![],
+            free: HashMap::new(),
         };
-        let constants = constants.collect();
+        t.vars = k.vars.iter().map(|v| t.new_regs(v.ty.lanes())).collect();
         t.block(&k.body);
         Code {
             kernel: k,
             insts: t.insts,
             regs: t.regs,
-            constants,
+            own,
         }
     }
 
     /// Runs it with a call's arguments.
     fn run(&self, spaces: &mut [Vec<i64>], call: &Call) {
         let mut args = call.args.iter();
-        let place = |(b, constant): (&BufDecl, &Option<usize>)| {
-            let (space, offset) = match constant {
+        let place = |(b, own): (&BufDecl, &Option<usize>)| {
+            let (space, offset) = match own {
                 Some(space) => (*space, 0),
                 None => match args.next().expect("an argument for each parameter") {
                     Arg::Input => (0, 0),
@@ -138,7 +149,8 @@ impl<'k> Code<'k> {
                 len: b.len as usize,
             }
         };
-        let places: Vec<Place> = self.kernel.bufs.iter().zip(&self.constants).map(place).collect();
+        let places: Vec<Place> = self.kernel.bufs.iter().zip(&self.own).map(place).collect();
+        self.forget(spaces, &places);
         let mut regs = self.regs.clone();
         let mut at = 0;
         while let Some(&inst) = self.insts.get(at) {
@@ -158,16 +170,22 @@ impl<'k> Code<'k> {
                 Inst::Select(d, c, a, b) => {
                     regs[d as usize] = regs[if regs[c as usize] != 0 { a } else { b } as usize];
                 }
-                Inst::Load(d, b, i) => {
+                Inst::Load(d, b, i, lane) => {
                     let p = &places[b as usize];
-                    let v = spaces[p.space][p.offset + self.index(p, b, regs[i as usize])];
+                    let v = spaces[p.space][p.offset + self.index(p, b, regs[i as usize] + i64::from(lane))];
                     assert!(v != UNWRITTEN, "{}: reads b{b} before a write", self.kernel.name);
                     regs[d as usize] = v;
                 }
-                Inst::Store(b, i, a) => {
+                Inst::Store(b, i, lane, a) => {
                     let p = &places[b as usize];
-                    spaces[p.space][p.offset + self.index(p, b, regs[i as usize])] = regs[a as usize];
+                    let at = self.index(p, b, regs[i as usize] + i64::from(lane));
+                    spaces[p.space][p.offset + at] = regs[a as usize];
                 }
+                Inst::Pick(d, table, i) => {
+                    let i = u32::try_from(regs[i as usize]).ok().filter(|&i| i < 16);
+                    regs[d as usize] = regs[(table + self.lawful(i, || "lookup".into())) as usize];
+                }
+                Inst::Bits(to, from, d, a) => bits(&mut regs, to, from, d, a),
                 Inst::Enter(v) => regs[v as usize] = 0,
                 Inst::Next(v, trip, back) => {
                     regs[v as usize] += 1;
@@ -176,6 +194,15 @@ impl<'k> Code<'k> {
                     }
                 }
             }
+        }
+        self.forget(spaces, &places);
+    }
+
+    /// Before and after a call nothing is known of its scratch buffers.
+    fn forget(&self, spaces: &mut [Vec<i64>], places: &[Place]) {
+        let all = self.kernel.bufs.iter().zip(places);
+        for (_, p) in all.filter(|(b, _)| matches!(b.role, Role::Scratch | Role::Local)) {
+            spaces[p.space][p.offset..p.offset + p.len].fill(UNWRITTEN);
         }
     }
 
@@ -189,7 +216,7 @@ impl<'k> Code<'k> {
         })
     }
 
-    fn lawful(&self, v: Option<i64>, what: impl FnOnce() -> String) -> i64 {
+    fn lawful<T>(&self, v: Option<T>, what: impl FnOnce() -> String) -> T {
         v.unwrap_or_else(|| panic!("{}: {} leaves its type", self.kernel.name, what()))
     }
 }
@@ -199,103 +226,207 @@ fn inst_name(op: impl std::fmt::Debug) -> impl FnOnce() -> String {
     move || format!("{op:?}")
 }
 
+/// Reads the lanes of a vector of type `from` as those of one of type `to`.
+fn bits(regs: &mut [i64], to: Ty, from: Ty, d: Reg, a: Reg) {
+    let mut bytes = [0; 256];
+    let size = from.scalar().bytes() as usize;
+    for lane in 0..usize::from(from.lanes()) {
+        let v = regs[a as usize + lane].to_le_bytes();
+        bytes[lane * size..(lane + 1) * size].copy_from_slice(&v[..size]);
+    }
+    let lanes = read(&bytes[..to.bytes() as usize], to.scalar());
+    regs[d as usize..d as usize + lanes.len()].copy_from_slice(&lanes);
+}
+
 struct Translator<'k> {
     kernel: &'k Kernel,
     insts: Vec<Inst>,
     regs: Vec<i64>,
+    /// First register of each variable.
+    vars: Vec<Reg>,
     /// Register of each constant.
     constants: HashMap<i64, Reg>,
-    /// Registers of intermediate values that are no longer needed.
-    free: Vec<Reg>,
+    /// Registers of intermediate values that are no longer needed, the first of each, by the number of lanes.
+    free: HashMap<u8, Vec<Reg>>,
 }
+
+/// Where a value lies: its first register, and the number of lanes to give back if it is an intermediate value.
+type Operand = (Reg, Option<u8>);
 
 impl Translator<'_> {
     fn block(&mut self, body: &[Stmt]) {
         for s in body {
             match s {
-                Stmt::Let(v, e) | Stmt::Set(v, e) => self.into(e, v.0),
+                Stmt::Let(v, e) | Stmt::Set(v, e) => self.into(e, self.vars[v.0 as usize]),
                 Stmt::Store(b, i, e) => {
+                    let lanes = self.kernel.ty(e).lanes();
                     let (i, e) = (self.operand(i), self.operand(e));
-                    self.insts.push(Inst::Store(b.0, i.0, e.0));
+                    for lane in 0..lanes {
+                        self.insts.push(Inst::Store(b.0, i.0, lane, e.0 + Reg::from(lane)));
+                    }
                     self.release([i, e]);
                 }
                 Stmt::For { var, trip, body, .. } => {
-                    self.insts.push(Inst::Enter(var.0));
+                    let var = self.vars[var.0 as usize];
+                    self.insts.push(Inst::Enter(var));
                     let back = self.insts.len() as u32;
                     self.block(body);
-                    self.insts.push(Inst::Next(var.0, *trip, back));
+                    self.insts.push(Inst::Next(var, *trip, back));
                 }
                 Stmt::Note(_) => {}
             }
         }
     }
 
-    fn new_reg(&mut self, v: i64) -> Reg {
-        self.regs.push(v);
-        self.regs.len() as Reg - 1
+    /// The first of as many new registers.
+    fn new_regs(&mut self, lanes: u8) -> Reg {
+        let first = self.regs.len();
+        self.regs.resize(first + usize::from(lanes), 0);
+        first as Reg
     }
 
-    /// The register that holds `e`, and whether it is an intermediate value.
-    fn operand(&mut self, e: &Expr) -> (Reg, bool) {
+    fn take(&mut self, lanes: u8) -> Reg {
+        let free = self.free.get_mut(&lanes).and_then(Vec::pop);
+        free.unwrap_or_else(|| self.new_regs(lanes))
+    }
+
+    /// Where `e` is, or is computed to.
+    fn operand(&mut self, e: &Expr) -> Operand {
         match e {
-            Expr::Var(v) => (v.0, false),
+            Expr::Var(v) => (self.vars[v.0 as usize], None),
             Expr::Lit(l) => {
                 let v = scalar::of(*l);
                 if let Some(&r) = self.constants.get(&v) {
-                    return (r, false);
+                    return (r, None);
                 }
-                let r = self.new_reg(v);
+                let r = self.new_regs(1);
+                self.regs[r as usize] = v;
                 self.constants.insert(v, r);
-                (r, false)
+                (r, None)
             }
             _ => {
-                let r = self.free.pop().unwrap_or_else(|| self.new_reg(0));
+                let lanes = self.kernel.ty(e).lanes();
+                let r = self.take(lanes);
                 self.into(e, r);
-                (r, true)
+                (r, Some(lanes))
             }
         }
     }
 
-    fn release<const N: usize>(&mut self, regs: [(Reg, bool); N]) {
-        self.free.extend(regs.into_iter().filter(|r| r.1).map(|r| r.0));
+    fn release(&mut self, operands: impl IntoIterator<Item = Operand>) {
+        for (r, lanes) in operands {
+            if let Some(lanes) = lanes {
+                self.free.entry(lanes).or_default().push(r);
+            }
+        }
     }
 
-    /// Computes `e` into a register. Operands are complete before the last instruction writes it, so `e` may read it.
+    /// Computes `e` into registers. Of a scalar, operands are complete before the last instruction writes it, so `e` may read
+    /// it; a lane reads nothing but its own of what may be the result's register, or the result is made elsewhere first.
     fn into(&mut self, e: &Expr, d: Reg) {
+        let (k, ty) = (self.kernel, self.kernel.ty(e));
+        let lanes = 0..Reg::from(ty.lanes());
         match e {
             Expr::Lit(_) | Expr::Var(_) => {
                 let (a, _) = self.operand(e);
-                self.insts.push(Inst::Copy(d, a));
+                self.insts.extend(lanes.map(|l| Inst::Copy(d + l, a + l)));
             }
             Expr::Load(b, i) => {
                 let i = self.operand(i);
-                self.insts.push(Inst::Load(d, b.0, i.0));
+                self.insts.push(Inst::Load(d, b.0, i.0, 0));
+                self.release([i]);
+            }
+            Expr::LoadN { buf, at, group, .. } => {
+                let i = self.operand(at);
+                let load = |l: Reg| Inst::Load(d + l, buf.0, i.0, (l % Reg::from(*group)) as u8);
+                self.insts.extend(lanes.map(load));
                 self.release([i]);
             }
             Expr::Un(op, a) => {
-                let ty = self.kernel.ty(a);
+                let of = k.ty(a).scalar();
                 let a = self.operand(a);
-                self.insts.push(Inst::Un(*op, ty, d, a.0));
+                self.insts.extend(lanes.map(|l| Inst::Un(*op, of, d + l, a.0 + l)));
                 self.release([a]);
             }
             Expr::Bin(op, a, b) => {
-                let ty = self.kernel.ty(a);
+                let of = k.ty(a).scalar();
                 let (a, b) = (self.operand(a), self.operand(b));
-                self.insts.push(Inst::Bin(*op, ty, d, a.0, b.0));
+                self.insts
+                    .extend(lanes.map(|l| Inst::Bin(*op, of, d + l, a.0 + l, b.0 + l)));
                 self.release([a, b]);
             }
-            Expr::Cast(to, a) => {
-                let from = self.kernel.ty(a);
+            Expr::Cast(_, a) => {
+                let from = k.ty(a).scalar();
                 let a = self.operand(a);
-                self.insts.push(Inst::Cast(from, *to, d, a.0));
+                self.insts
+                    .extend(lanes.map(|l| Inst::Cast(from, ty.scalar(), d + l, a.0 + l)));
                 self.release([a]);
             }
             Expr::Select(c, a, b) => {
                 let (c, a, b) = (self.operand(c), self.operand(a), self.operand(b));
-                self.insts.push(Inst::Select(d, c.0, a.0, b.0));
+                self.insts
+                    .extend(lanes.map(|l| Inst::Select(d + l, c.0 + l, a.0 + l, b.0 + l)));
                 self.release([c, a, b]);
             }
+            Expr::Vector(op, args) => self.vector(*op, args, ty, d),
         }
+    }
+
+    fn vector(&mut self, op: VecOp, args: &[Expr], ty: Ty, d: Reg) {
+        let types: Vec<Ty> = args.iter().map(|a| self.kernel.ty(a)).collect();
+        let operands: Vec<Operand> = args.iter().map(|a| self.operand(a)).collect();
+        let at: Vec<Reg> = operands.iter().map(|o| o.0).collect();
+        let n = Reg::from(ty.lanes());
+        let add = |ty: Ty, d: Reg, b: Reg| Inst::Bin(BinOp::Add, ty, d, d, b);
+        match op {
+            VecOp::Splat(_) => self.insts.extend((0..n).map(|l| Inst::Copy(d + l, at[0]))),
+            VecOp::Bits(to) => self.insts.push(Inst::Bits(to, types[0], d, at[0])),
+            VecOp::Lookup => {
+                // The table may be what is updated.
+                let table = self.take(16);
+                self.insts.extend((0..16).map(|l| Inst::Copy(table + l, at[0] + l)));
+                self.insts.extend((0..n).map(|l| Inst::Pick(d + l, table, at[1] + l)));
+                self.release([(table, Some(16))]);
+            }
+            VecOp::Dot => {
+                let (product, share) = (self.take(1), Reg::from(types[1].lanes()) / n);
+                for l in 0..n {
+                    self.insts.push(Inst::Copy(d + l, at[0] + l));
+                    for j in l * share..(l + 1) * share {
+                        self.insts
+                            .push(Inst::Bin(BinOp::Mul, Ty::I32, product, at[1] + j, at[2] + j));
+                        self.insts.push(add(Ty::I32, d + l, product));
+                    }
+                }
+                self.release([(product, Some(1))]);
+            }
+            VecOp::Pairs => {
+                for l in 0..n {
+                    let (a, b) = (at[0] + 2 * l, at[0] + 2 * l + 1);
+                    self.insts.push(Inst::Bin(BinOp::Add, ty.scalar(), d + l, a, b));
+                }
+            }
+            VecOp::Total => {
+                let sum = self.take(1);
+                self.insts.push(Inst::Copy(sum, at[0]));
+                let more = 1..Reg::from(types[0].lanes());
+                self.insts.extend(more.map(|l| add(ty, sum, at[0] + l)));
+                self.insts.push(Inst::Copy(d, sum));
+                self.release([(sum, Some(1))]);
+            }
+            VecOp::Mask => {
+                let sum = self.take(1);
+                let zero = self.operand(&Expr::Lit(super::Lit::Int(0, Ty::U32)));
+                self.insts.push(Inst::Copy(sum, zero.0));
+                for l in (0..Reg::from(types[0].lanes())).rev() {
+                    self.insts.push(Inst::Bin(BinOp::Add, Ty::U32, sum, sum, sum));
+                    self.insts.push(Inst::Bin(BinOp::Or, Ty::U32, sum, sum, at[0] + l));
+                }
+                self.insts.push(Inst::Copy(d, sum));
+                self.release([(sum, Some(1))]);
+            }
+        }
+        self.release(operands);
     }
 }
 

@@ -68,9 +68,10 @@ impl Interval {
 
 /// Result of an operation on one operand, before it is held against the type.
 pub fn unary(op: UnOp, ty: Ty, a: Interval) -> Interval {
+    let ty = ty.scalar();
     match (op, ty) {
         (UnOp::Not, Ty::Bool) => between(1 - a.hi, 1 - a.lo),
-        (UnOp::Not, Ty::U8 | Ty::U32) => between(all(ty).hi - a.hi, all(ty).hi - a.lo),
+        (UnOp::Not, ty) if ty.wraps() => between(all(ty).hi - a.hi, all(ty).hi - a.lo),
         (UnOp::Not, _) => between(!a.hi, !a.lo),
         (UnOp::Neg, Ty::F32) => all(ty),
         (UnOp::Neg, _) => a.negated(),

@@ -13,6 +13,8 @@
 //! * Casts: between integers as in Rust's `as` (truncate or extend); `i32` to `f32` rounds to nearest even; `Bool` to integer
 //!   is 0 or 1. `f32` to integer does not exist.
 //! * There is no division.
+//! * A vector operation is its scalar operation on every lane, and keeps every law on every lane. Lane 0 has the lowest
+//!   address and the least significant bits: machines are little-endian.
 
 pub mod build;
 pub mod eval;
@@ -34,6 +36,10 @@ pub enum Ty {
     U8,
     /// 8 bits, signed.
     I8,
+    /// 16 bits, unsigned.
+    U16,
+    /// 16 bits, signed.
+    I16,
     /// 32 bits, unsigned.
     U32,
     /// 32 bits, signed.
@@ -44,6 +50,21 @@ pub enum Ty {
     F32,
     /// Index of an array element: `usize` in Rust, `uint32_t` in C; never negative, always below 2^31.
     Idx,
+    /// Lanes of one scalar type, at least 2. Buffers hold scalars only.
+    Vec(Lane, u8),
+}
+
+/// Type of a vector's lane.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(missing_docs, reason = "the scalar types of these names")]
+pub enum Lane {
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
 }
 
 /// A scalar variable of one kernel.
@@ -82,7 +103,7 @@ pub enum UnOp {
     Not,
     /// Of a signed number or `f32`.
     Neg,
-    /// Number of one bits of a `u32`, as `u32`.
+    /// Number of one bits of a `u32`, or of a `u8` lane, in its type.
     Popcnt,
 }
 
@@ -117,6 +138,25 @@ pub enum BinOp {
     Eq,
 }
 
+/// Operations that make vectors of scalars, scalars of vectors, or work across lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum VecOp {
+    /// A scalar in every lane of the vector type.
+    Splat(Ty),
+    /// The same bits as another vector type of as many bits.
+    Bits(Ty),
+    /// `acc, a, b`: to each lane of `acc` (`i32`) is added the sum of `a * b` over its share of the lanes of `a` and `b`.
+    Dot,
+    /// `table, index`: for each lane of `index` (`u8`, below 16) that lane of `table`, which has 16 of 8 bits.
+    Lookup,
+    /// Sums of adjacent lanes, half as many of twice the width.
+    Pairs,
+    /// Sum of all lanes.
+    Total,
+    /// A vector of truth values as the bits of a `u32`, lane 0 the lowest; at most 32 lanes.
+    Mask,
+}
+
 /// A value without effect.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Expr {
@@ -126,6 +166,19 @@ pub enum Expr {
     Var(Var),
     /// An element of a buffer.
     Load(Buf, Box<Expr>),
+    /// A vector of this type: as many elements from the index on as `group` says, again and again.
+    LoadN {
+        /// Where from.
+        buf: Buf,
+        /// First element.
+        at: Box<Expr>,
+        /// Elements read; divides the lanes.
+        group: u8,
+        /// The vector's type; its lanes are of the buffer's type.
+        ty: Ty,
+    },
+    /// An operation that only vectors have.
+    Vector(VecOp, Vec<Expr>),
     /// One operand.
     Un(UnOp, Box<Expr>),
     /// Two operands.
@@ -143,7 +196,7 @@ pub enum Stmt {
     Let(Var, Expr),
     /// Updates a mutable variable that `Let` made.
     Set(Var, Expr),
-    /// Writes an element.
+    /// Writes an element; a vector as that many elements from the index on.
     Store(Buf, Expr, Expr),
     /// Runs `body` for `var` = 0, 1, .. `trip - 1`.
     For {
@@ -169,6 +222,10 @@ pub enum Role {
     Out,
     /// Read and written; the caller's.
     InOut,
+    /// Written before it is read, and of no use afterwards; the caller's.
+    Scratch,
+    /// The same, but the kernel's own: it lies on the stack, so it is small.
+    Local,
     /// A constant of the program.
     Const,
 }
@@ -208,7 +265,7 @@ pub struct Kernel {
     pub name: String,
     /// What it computes, for the reader of the generated source.
     pub doc: String,
-    /// Buffers; those that are not `Const` are the parameters, in order.
+    /// Buffers; those that are neither `Const` nor `Local` are the parameters, in order.
     pub bufs: Vec<BufDecl>,
     /// Variables.
     pub vars: Vec<VarDecl>,
@@ -329,9 +386,20 @@ impl Kernel {
         &self.vars[v.0 as usize]
     }
 
-    /// The parameters: every buffer that is not `Const`, in order.
+    /// The parameters: every buffer that is neither `Const` nor `Local`, in order.
     pub fn params(&self) -> impl Iterator<Item = &BufDecl> {
-        self.bufs.iter().filter(|b| b.role != Role::Const)
+        self.bufs
+            .iter()
+            .filter(|b| !matches!(b.role, Role::Const | Role::Local))
+    }
+
+    /// Whether any of its values is a vector.
+    pub fn is_vector(&self) -> bool {
+        let mut found = self.vars.iter().any(|v| v.ty.lanes() > 1);
+        walk::visit(&self.body, &mut |s| {
+            walk::exprs(s).for_each(|e| e.visit(&mut |e| found |= matches!(e, Expr::LoadN { .. } | Expr::Vector(..))));
+        });
+        found
     }
 
     /// A new variable; its name is made unique with a number.
@@ -358,40 +426,128 @@ impl Kernel {
             Expr::Var(v) => self.var(*v).ty,
             Expr::Load(b, _) => self.buf(*b).ty,
             Expr::Un(_, a) => self.ty(a),
-            Expr::Bin(BinOp::Lt | BinOp::Ge | BinOp::Eq, ..) => Ty::Bool,
+            Expr::LoadN { ty, .. } => *ty,
+            Expr::Vector(op, args) => match op {
+                VecOp::Splat(ty) | VecOp::Bits(ty) => *ty,
+                VecOp::Dot | VecOp::Lookup => {
+                    let (a, b) = (self.ty(&args[0]), self.ty(&args[1]));
+                    if *op == VecOp::Dot {
+                        a
+                    } else {
+                        a.scalar().times(b.lanes())
+                    }
+                }
+                VecOp::Pairs => {
+                    let ty = self.ty(&args[0]);
+                    ty.scalar().wider().times(ty.lanes() / 2)
+                }
+                VecOp::Total => self.ty(&args[0]).scalar(),
+                VecOp::Mask => Ty::U32,
+            },
+            Expr::Bin(BinOp::Lt | BinOp::Ge | BinOp::Eq, a, _) => Ty::Bool.times(self.ty(a).lanes()),
             Expr::Bin(_, a, _) | Expr::Select(_, a, _) => self.ty(a),
         }
     }
 }
 
 impl Ty {
+    /// Number of lanes; 1 of a scalar.
+    pub fn lanes(self) -> u8 {
+        match self {
+            Ty::Vec(_, n) => n,
+            _ => 1,
+        }
+    }
+
+    /// Type of a lane; a scalar's own.
+    pub fn scalar(self) -> Ty {
+        match self {
+            Ty::Vec(lane, _) => match lane {
+                Lane::Bool => Ty::Bool,
+                Lane::U8 => Ty::U8,
+                Lane::I8 => Ty::I8,
+                Lane::U16 => Ty::U16,
+                Lane::I16 => Ty::I16,
+                Lane::U32 => Ty::U32,
+                Lane::I32 => Ty::I32,
+            },
+            scalar => scalar,
+        }
+    }
+
+    /// The vector of `n` lanes of a scalar type; the scalar itself for 1.
+    ///
+    /// # Panics
+    /// If vectors have no such lanes.
+    pub fn times(self, n: u8) -> Ty {
+        let lane = match self {
+            _ if n == 1 => return self,
+            Ty::Bool => Lane::Bool,
+            Ty::U8 => Lane::U8,
+            Ty::I8 => Lane::I8,
+            Ty::U16 => Lane::U16,
+            Ty::I16 => Lane::I16,
+            Ty::U32 => Lane::U32,
+            Ty::I32 => Lane::I32,
+            Ty::I64 | Ty::F32 | Ty::Idx | Ty::Vec(..) => unreachable!("a vector of {self:?}"),
+        };
+        Ty::Vec(lane, n)
+    }
+
+    /// The integer type of twice the width and the same sign; itself where there is none.
+    pub fn wider(self) -> Ty {
+        match self {
+            Ty::U8 => Ty::U16,
+            Ty::I8 => Ty::I16,
+            Ty::U16 => Ty::U32,
+            Ty::I16 => Ty::I32,
+            Ty::I32 => Ty::I64,
+            other => other,
+        }
+    }
+
+    /// Whether it is a signed integer, or a vector of such.
+    pub fn signed(self) -> bool {
+        matches!(self.scalar(), Ty::I8 | Ty::I16 | Ty::I32 | Ty::I64)
+    }
+
+    /// Whether its arithmetic wraps: an unsigned integer, or a vector of such.
+    pub fn wraps(self) -> bool {
+        matches!(self.scalar(), Ty::U8 | Ty::U16 | Ty::U32)
+    }
+
     /// Size of an element in memory.
     pub fn bytes(self) -> u32 {
         match self {
             Ty::Bool | Ty::U8 | Ty::I8 => 1,
+            Ty::U16 | Ty::I16 => 2,
             Ty::U32 | Ty::I32 | Ty::F32 | Ty::Idx => 4,
             Ty::I64 => 8,
+            Ty::Vec(_, n) => self.scalar().bytes() * u32::from(n),
         }
     }
 
-    /// Bits of an integer.
+    /// Bits of an integer, or of a lane.
     pub fn width(self) -> u32 {
-        match self {
+        match self.scalar() {
             Ty::Bool => 1,
-            _ => self.bytes() * 8,
+            scalar => scalar.bytes() * 8,
         }
     }
 
-    /// Least and greatest value of an integer type; nothing useful for `F32`.
+    /// Least and greatest value of an integer type, or of a lane; nothing useful for `F32`.
     pub fn range(self) -> (i64, i64) {
         match self {
             Ty::Bool => (0, 1),
             Ty::U8 => (0, 255),
             Ty::I8 => (-128, 127),
+            Ty::U16 => (0, 0xffff),
+            Ty::I16 => (-0x8000, 0x7fff),
             Ty::U32 => (0, u32::MAX as i64),
             Ty::I32 => (i32::MIN as i64, i32::MAX as i64),
             Ty::I64 | Ty::F32 => (i64::MIN, i64::MAX),
             Ty::Idx => (0, i32::MAX as i64),
+            Ty::Vec(..) => self.scalar().range(),
         }
     }
 }

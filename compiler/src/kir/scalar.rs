@@ -34,6 +34,7 @@ pub fn bits(v: f32) -> i64 {
 fn fit(v: i128, ty: Ty) -> Option<i64> {
     match ty {
         Ty::U8 => Some(i64::from(v as u8)),
+        Ty::U16 => Some(i64::from(v as u16)),
         Ty::U32 => Some(i64::from(v as u32)),
         _ => i64::try_from(v)
             .ok()
@@ -97,6 +98,7 @@ pub fn cast(from: Ty, to: Ty, a: i64) -> Option<i64> {
     match to {
         Ty::F32 if from != Ty::F32 => Some(bits(a as f32)),
         Ty::I8 => Some(i64::from(a as i8)),
+        Ty::I16 => Some(i64::from(a as i16)),
         Ty::I32 => Some(i64::from(a as i32)),
         _ => fit(i128::from(a), to),
     }

@@ -1,11 +1,15 @@
 //! Programs and kernels as text, for `--dump kir`, for messages and for people. The same program gives the same text.
 
-use super::{Arg, BinOp, Expr, Kernel, Lit, Port, Program, Role, Stmt, Ty, UnOp};
+use super::{Arg, BinOp, Expr, Kernel, Lit, Port, Program, Role, Stmt, Ty, UnOp, VecOp};
 use std::fmt::{self, Display, Formatter};
 
+/// Scalars as in Rust, vectors as `u32x16`.
 impl Display for Ty {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Ty::Vec(_, n) => return write!(f, "{}x{n}", self.scalar()),
+            Ty::U16 => "u16",
+            Ty::I16 => "i16",
             Ty::Bool => "bool",
             Ty::U8 => "u8",
             Ty::I8 => "i8",
@@ -68,6 +72,8 @@ impl Display for Kernel {
                 Role::In => "in",
                 Role::Out => "out",
                 Role::InOut => "inout",
+                Role::Scratch => "scratch",
+                Role::Local => "local",
                 Role::Const => "const",
             };
             write!(f, "  {role} {}: {}[{}]", b.name, b.ty, b.len)?;
@@ -146,6 +152,26 @@ impl Display for Shown<'_> {
                 Some(d) => write!(f, "{}[{}]", d.name, part(i, false)),
                 None => write!(f, "{b}[{}]", part(i, false)),
             },
+            Expr::LoadN { buf, at, group, ty } => match k.bufs.get(buf.0 as usize) {
+                Some(d) if *group == ty.lanes() => write!(f, "{}[{}..{ty}]", d.name, part(at, false)),
+                Some(d) => write!(f, "{ty}({}[{}..+{group}])", d.name, part(at, false)),
+                None => write!(f, "{buf}[{}..{ty}]", part(at, false)),
+            },
+            Expr::Vector(op, args) => {
+                match op {
+                    VecOp::Splat(ty) => write!(f, "{ty}")?,
+                    VecOp::Bits(ty) => write!(f, "bits_{ty}")?,
+                    VecOp::Dot => write!(f, "dot")?,
+                    VecOp::Lookup => write!(f, "lookup")?,
+                    VecOp::Pairs => write!(f, "pairs")?,
+                    VecOp::Total => write!(f, "total")?,
+                    VecOp::Mask => write!(f, "mask")?,
+                }
+                for (i, a) in args.iter().enumerate() {
+                    write!(f, "{}{}", if i == 0 { "(" } else { ", " }, part(a, false))?;
+                }
+                write!(f, ")")
+            }
             Expr::Un(UnOp::Not, a) => write!(f, "!{}", part(a, true)),
             Expr::Un(UnOp::Neg, a) => write!(f, "-{}", part(a, true)),
             Expr::Un(UnOp::Popcnt, a) => write!(f, "popcnt({})", part(a, false)),

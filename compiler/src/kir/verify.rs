@@ -12,11 +12,14 @@
 //! 9. A call reads elements that an earlier call wrote, and what that may have stored keeps to the range that the reading
 //!    parameter declares. A kernel writes every element of an `Out` buffer; the interpreter finds those that do not.
 //!
+//! A vector operation keeps a law if it keeps it on every lane; a vector is read and written where all its elements are in
+//! range. An index of a lookup is below 16.
+//!
 //! Laws 4 to 7 are proven by interval analysis. A variable that a loop carries is bounded either by what one turn adds to it
 //! times the turns, where the loop only adds and subtracts, or by iteration until nothing changes; failing both, by its type.
 
 use super::interval::{self, Interval, all, between, exactly};
-use super::{Arg, BinOp, Buf, Call, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, walk};
+use super::{Arg, BinOp, Buf, Call, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, VecOp, walk};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Rounds of iteration before a variable that a loop carries is given up to its type's range.
@@ -101,6 +104,7 @@ fn declarations(k: &Kernel) -> Result<(), String> {
             format!("`{}` of {} has the range {:?}", b.name, b.ty, b.range)
         })?;
         ensure(b.len > 0, || format!("`{}` is empty", b.name))?;
+        ensure(b.ty.lanes() == 1, || format!("`{}` holds vectors", b.name))?;
     }
     Ok(())
 }
@@ -139,7 +143,8 @@ impl Scope<'_> {
                 Stmt::Store(b, i, e) => {
                     self.value(i, Ty::Idx)?;
                     let d = self.buf(*b)?;
-                    self.value(e, d.ty)?;
+                    let lanes = self.ty(e)?.lanes();
+                    self.value(e, if lanes == 1 { d.ty } else { vector(d.ty, lanes)? })?;
                     ensure(!matches!(d.role, Role::In | Role::Const), || {
                         format!("`{}` is written", d.name)
                     })?;
@@ -205,30 +210,39 @@ impl Scope<'_> {
                 self.value(i, Ty::Idx)?;
                 (self.kernel.ty(e), true)
             }
+            Expr::LoadN { buf, at, group, ty } => {
+                self.value(at, Ty::Idx)?;
+                let whole = *group > 0 && ty.lanes() > 1 && ty.lanes().is_multiple_of(*group);
+                (*ty, whole && ty.scalar() == self.buf(*buf)?.ty)
+            }
+            Expr::Vector(op, args) => self.vector(*op, args)?,
             Expr::Un(op, a) => {
                 let a = self.ty(a)?;
                 let good = match op {
                     UnOp::Not => !matches!(a, Ty::F32 | Ty::Idx),
-                    UnOp::Neg => a == Ty::F32 || signed(a),
-                    UnOp::Popcnt => a == Ty::U32,
+                    UnOp::Neg => a == Ty::F32 || a.signed(),
+                    UnOp::Popcnt => a == Ty::U32 || a.lanes() > 1 && matches!(a.scalar(), Ty::U8 | Ty::U32),
                 };
                 (a, good)
             }
             Expr::Bin(op, a, b) => {
                 let ty = self.ty(a)?;
                 self.value(b, ty)?;
+                let (truth, scalar) = (Ty::Bool.times(ty.lanes()), ty.scalar());
                 match op {
-                    BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::Min | BinOp::Max => (ty, ty != Ty::Bool),
+                    BinOp::Add | BinOp::Sub | BinOp::Mul | BinOp::Min | BinOp::Max => (ty, scalar != Ty::Bool),
                     BinOp::And | BinOp::Or | BinOp::Xor => (ty, ty != Ty::F32),
-                    BinOp::Shl => (ty, int(ty) && !signed(ty)),
-                    BinOp::Shr => (ty, int(ty)),
-                    BinOp::Lt | BinOp::Ge => (Ty::Bool, ty != Ty::Bool),
-                    BinOp::Eq => (Ty::Bool, true),
+                    BinOp::Shl => (ty, int(scalar) && !ty.signed()),
+                    BinOp::Shr => (ty, int(scalar)),
+                    BinOp::Lt | BinOp::Ge => (truth, scalar != Ty::Bool),
+                    BinOp::Eq => (truth, true),
                 }
             }
             Expr::Cast(to, a) => {
                 let from = self.ty(a)?;
                 let good = match to {
+                    _ if to.lanes() != from.lanes() => false,
+                    Ty::Vec(..) => int(to.scalar()) && int(from.scalar()),
                     Ty::Bool => from == Ty::Bool,
                     Ty::F32 => !matches!(from, Ty::Bool | Ty::Idx),
                     _ => from != Ty::F32,
@@ -247,10 +261,48 @@ impl Scope<'_> {
         })?;
         Ok(ty)
     }
+
+    /// Type of an operation that only vectors have, and whether it exists.
+    fn vector(&self, op: VecOp, args: &[Expr]) -> Result<(Ty, bool), String> {
+        let all = args.iter().map(|a| self.ty(a)).collect::<Result<Vec<_>, _>>()?;
+        let many = |ty: Ty| ty.lanes() > 1;
+        Ok(match (op, &all[..]) {
+            (VecOp::Splat(to), &[a]) => (to, many(to) && !many(a) && to.scalar() == a),
+            (VecOp::Bits(to), &[a]) => (
+                to,
+                many(to) && many(a) && to.bytes() == a.bytes() && to.scalar() != Ty::Bool,
+            ),
+            (VecOp::Dot, &[acc, a, b]) => {
+                let byte = |ty: Ty| matches!(ty.scalar(), Ty::U8 | Ty::I8 | Ty::I16);
+                let share = many(a) && a.lanes() == b.lanes() && a.lanes().is_multiple_of(acc.lanes());
+                (acc, acc.scalar() == Ty::I32 && byte(a) && byte(b) && share)
+            }
+            (VecOp::Lookup, &[table, index]) => {
+                let bytes = table.lanes() == 16 && matches!(table.scalar(), Ty::U8 | Ty::I8);
+                (
+                    table.scalar().times(index.lanes()),
+                    bytes && many(index) && index.scalar() == Ty::U8,
+                )
+            }
+            (VecOp::Pairs, &[a]) => {
+                let (scalar, wide) = (a.scalar(), a.scalar().wider());
+                (
+                    wide.times(a.lanes() / 2),
+                    many(a) && a.lanes().is_multiple_of(2) && wide != scalar && wide != Ty::I64,
+                )
+            }
+            (VecOp::Total, &[a]) => (a.scalar(), many(a) && a.scalar() != Ty::Bool),
+            (VecOp::Mask, &[a]) => (Ty::U32, many(a) && a.scalar() == Ty::Bool && a.lanes() <= 32),
+            _ => (Ty::Bool, false),
+        })
+    }
 }
 
-fn signed(ty: Ty) -> bool {
-    matches!(ty, Ty::I8 | Ty::I32 | Ty::I64)
+/// The vector of `lanes` elements of a buffer.
+fn vector(ty: Ty, lanes: u8) -> Result<Ty, String> {
+    let exists = !matches!(ty, Ty::F32 | Ty::I64 | Ty::Idx);
+    ensure(exists, || format!("there is no vector of {ty}"))?;
+    Ok(ty.times(lanes))
 }
 
 /// Laws 4 to 7.
@@ -271,17 +323,20 @@ impl Bounds<'_> {
             match s {
                 Stmt::Let(v, e) => self.env[v.0 as usize] = self.expr(e, check)?,
                 Stmt::Set(v, e) => {
-                    if let Some((added, negative)) = addend(*v, e)
+                    if let Some(added) = addend(*v, e)
                         && self.change.contains_key(v)
                     {
-                        let by = self.expr(added, false)?;
-                        let by = if negative { by.negated() } else { by };
+                        let by = match added {
+                            Addend::Plus(e) => self.expr(e, false)?,
+                            Addend::Minus(e) => self.expr(e, false)?.negated(),
+                            Addend::Dot(a, b) => self.products(self.kernel.ty(&Expr::Var(*v)), a, b, false)?,
+                        };
                         self.change.entry(*v).and_modify(|c| *c = c.plus(by));
                     }
                     self.env[v.0 as usize] = self.expr(e, check)?;
                 }
                 Stmt::Store(b, i, e) => {
-                    self.index(*b, i, check)?;
+                    self.index(*b, i, u32::from(self.kernel.ty(e).lanes()), check)?;
                     let (d, stored) = (self.kernel.buf(*b), self.expr(e, check)?);
                     if check {
                         let all = &mut self.stored[b.0 as usize];
@@ -362,18 +417,52 @@ impl Bounds<'_> {
         Ok(())
     }
 
-    fn index(&self, b: Buf, i: &Expr, check: bool) -> Result<(), String> {
+    /// Whether `count` elements from the index on are in range.
+    fn index(&self, b: Buf, i: &Expr, count: u32, check: bool) -> Result<(), String> {
         let (d, at) = (self.kernel.buf(b), self.expr(i, check)?);
-        let good = !check || between(0, d.len - 1).contains(at);
+        let good = !check || at.lo >= 0 && at.hi + i128::from(count) <= i128::from(d.len);
         ensure(good, || {
+            let lanes = if count == 1 {
+                String::new()
+            } else {
+                format!(" for {count} elements")
+            };
             format!(
-                "index `{}` of `{}` is {}..={}, length {}",
+                "index `{}` of `{}` is {}..={}{lanes}, length {}",
                 self.kernel.show(i),
                 d.name,
                 at.lo,
                 at.hi,
                 d.len
             )
+        })
+    }
+
+    /// What a dot product adds to each lane of a sum of type `acc`.
+    fn products(&self, acc: Ty, a: &Expr, b: &Expr, check: bool) -> Result<Interval, String> {
+        let share = self.kernel.ty(a).lanes() / acc.lanes();
+        let (a, b) = (self.expr(a, check)?, self.expr(b, check)?);
+        Ok(interval::binary(BinOp::Mul, Ty::I32, a, b).times(share.into()))
+    }
+
+    /// What an operation that only vectors have may give, in each lane.
+    fn vector(&self, op: VecOp, args: &[Expr], check: bool) -> Result<Interval, String> {
+        let k = self.kernel;
+        let first = self.expr(&args[0], check)?;
+        Ok(match op {
+            VecOp::Splat(_) => first,
+            VecOp::Bits(to) => all(to),
+            VecOp::Dot => first.plus(self.products(k.ty(&args[0]), &args[1], &args[2], check)?),
+            VecOp::Lookup => {
+                let index = self.expr(&args[1], check)?;
+                ensure(!check || between(0, 15).contains(index), || {
+                    format!("`{}` looks up {}..={}", k.show(&args[1]), index.lo, index.hi)
+                })?;
+                first
+            }
+            VecOp::Pairs => first.times(2),
+            VecOp::Total => first.times(k.ty(&args[0]).lanes().into()),
+            VecOp::Mask => between(0, (1i128 << k.ty(&args[0]).lanes()) - 1),
         })
     }
 
@@ -386,7 +475,7 @@ impl Bounds<'_> {
             Expr::Lit(Lit::F32(_)) => all(Ty::F32),
             Expr::Var(v) => self.env[v.0 as usize],
             Expr::Load(b, i) => {
-                self.index(*b, i, check)?;
+                self.index(*b, i, 1, check)?;
                 let d = k.buf(*b);
                 if ty == Ty::F32 {
                     all(ty)
@@ -394,6 +483,12 @@ impl Bounds<'_> {
                     between(d.range.0, d.range.1)
                 }
             }
+            Expr::LoadN { buf, at, group, .. } => {
+                self.index(*buf, at, (*group).into(), check)?;
+                let d = k.buf(*buf);
+                between(d.range.0, d.range.1)
+            }
+            Expr::Vector(op, args) => self.vector(*op, args, check)?,
             Expr::Un(op, a) => interval::unary(*op, ty, self.expr(a, check)?),
             Expr::Bin(op, a, b) => {
                 let of = k.ty(a);
@@ -421,7 +516,7 @@ impl Bounds<'_> {
             return Ok(raw);
         }
         // Unsigned numbers wrap; for all others this is what must not be.
-        ensure(!check || matches!(ty, Ty::U8 | Ty::U32), || {
+        ensure(!check || ty.wraps(), || {
             format!(
                 "`{}` may be {}..={}, which {ty} does not hold",
                 k.show(e),
@@ -465,17 +560,26 @@ impl Carried {
     }
 }
 
-/// `e` of `v = v + e`, `v = e + v` or `v = v - e`, where `e` does not read `v`, and whether it is subtracted.
-fn addend(v: Var, e: &Expr) -> Option<(&Expr, bool)> {
-    let Expr::Bin(op, a, b) = e else { return None };
+/// What a statement adds to a variable.
+enum Addend<'e> {
+    Plus(&'e Expr),
+    Minus(&'e Expr),
+    /// Sums of products of these.
+    Dot(&'e Expr, &'e Expr),
+}
+
+/// What `v = e` adds to `v`, where `e` is `v + x`, `x + v`, `v - x` or `dot(v, a, b)` and reads `v` nowhere else.
+fn addend(v: Var, e: &Expr) -> Option<Addend<'_>> {
     let is_v = |e: &Expr| *e == Expr::Var(v);
-    let (by, negative) = match op {
-        BinOp::Add if is_v(a) => (b, false),
-        BinOp::Add if is_v(b) => (a, false),
-        BinOp::Sub if is_v(a) => (b, true),
-        _ => return None,
-    };
-    (!by.reads(v)).then_some((&**by, negative))
+    match e {
+        Expr::Bin(BinOp::Add, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Plus(b)),
+        Expr::Bin(BinOp::Add, a, b) if is_v(b) && !a.reads(v) => Some(Addend::Plus(a)),
+        Expr::Bin(BinOp::Sub, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Minus(b)),
+        Expr::Vector(VecOp::Dot, args) if is_v(&args[0]) && !args[1].reads(v) && !args[2].reads(v) => {
+            Some(Addend::Dot(&args[1], &args[2]))
+        }
+        _ => None,
+    }
 }
 
 /// A place: the sample, the result or a pool.
@@ -556,7 +660,8 @@ fn call(
             format!("`{}` overlaps another argument", params[i].name)
         })?;
     }
-    for (d, (space, span)) in params.iter().zip(&spans).filter(|(d, _)| d.role != Role::Out) {
+    let read = |d: &super::BufDecl| matches!(d.role, Role::In | Role::InOut);
+    for (d, (space, span)) in params.iter().zip(&spans).filter(|(d, _)| read(d)) {
         let range = if d.ty == Ty::F32 {
             all(d.ty)
         } else {
@@ -567,8 +672,16 @@ fn call(
             format!("`{}` reads what was not written, or not in {:?}", d.name, d.range)
         })?;
     }
-    let stores = k.bufs.iter().zip(stored).filter(|(d, _)| d.role != Role::Const);
+    let stores = k
+        .bufs
+        .iter()
+        .zip(stored)
+        .filter(|(d, _)| !matches!(d.role, Role::Const | Role::Local));
     for ((d, stored), (space, span)) in stores.zip(&spans).filter(|((d, _), _)| d.role != Role::In) {
+        if d.role == Role::Scratch {
+            erase(written.entry(*space).or_default(), *span);
+            continue;
+        }
         let range = match (stored, d.role) {
             (None, _) => return Err(format!("`{}` is never written", d.name)),
             (Some(stored), Role::Out) => *stored,
@@ -595,6 +708,12 @@ fn covers(w: &Written, (offset, len): (u32, u32), range: Interval) -> bool {
 
 /// Notes a span as written; what it covers of others is gone.
 fn overwrite(w: &mut Written, (offset, len): (u32, u32), range: Interval) {
+    erase(w, (offset, len));
+    w.insert(offset, (offset + len, range));
+}
+
+/// Forgets what was written in a span.
+fn erase(w: &mut Written, (offset, len): (u32, u32)) {
     let end = offset + len;
     let cut: Vec<_> = w
         .iter()
@@ -610,7 +729,6 @@ fn overwrite(w: &mut Written, (offset, len): (u32, u32), range: Interval) {
             w.insert(end, (stop, r));
         }
     }
-    w.insert(offset, (end, range));
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@ use super::{Expr, Stmt, Var};
 impl Expr {
     /// Its operands, in order.
     pub fn operands(&self) -> impl Iterator<Item = &Expr> {
-        let all: [Option<&Expr>; 3] = match self {
-            Expr::Lit(_) | Expr::Var(_) => [None; 3],
-            Expr::Load(_, a) | Expr::Un(_, a) | Expr::Cast(_, a) => [Some(a), None, None],
-            Expr::Bin(_, a, b) => [Some(a), Some(b), None],
-            Expr::Select(c, a, b) => [Some(c), Some(a), Some(b)],
+        let (all, more): ([Option<&Expr>; 3], &[Expr]) = match self {
+            Expr::Lit(_) | Expr::Var(_) => ([None; 3], &[]),
+            Expr::Load(_, a) | Expr::LoadN { at: a, .. } | Expr::Un(_, a) | Expr::Cast(_, a) => {
+                ([Some(a), None, None], &[])
+            }
+            Expr::Bin(_, a, b) => ([Some(a), Some(b), None], &[]),
+            Expr::Select(c, a, b) => ([Some(c), Some(a), Some(b)], &[]),
+            Expr::Vector(_, args) => ([None; 3], args),
         };
-        all.into_iter().flatten()
+        all.into_iter().flatten().chain(more)
     }
 
     /// Shows `f` every part of it, itself first.
@@ -24,7 +27,8 @@ impl Expr {
     pub fn rewrite(&mut self, f: &mut impl FnMut(&mut Expr)) {
         match self {
             Expr::Lit(_) | Expr::Var(_) => {}
-            Expr::Load(_, a) | Expr::Un(_, a) | Expr::Cast(_, a) => a.rewrite(f),
+            Expr::Load(_, a) | Expr::LoadN { at: a, .. } | Expr::Un(_, a) | Expr::Cast(_, a) => a.rewrite(f),
+            Expr::Vector(_, args) => args.iter_mut().for_each(|a| a.rewrite(f)),
             Expr::Bin(_, a, b) => {
                 a.rewrite(f);
                 b.rewrite(f);

@@ -75,7 +75,7 @@ pub fn candidates(
         let (x, y) = (job::view(g, g.operands(id)[0]), job::view(g, id));
         finish("max pool", pool::build(name, &job::describe(g, id), x, y, window))?;
     } else {
-        let job = job::linear(g, id, name.to_string())?;
+        let job = job::linear(g, id, name.to_string(), &target.simd)?;
         for family in FAMILIES {
             match (family.refuses)(&job) {
                 Some(why) => refused.push(Candidate {

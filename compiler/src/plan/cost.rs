@@ -74,7 +74,9 @@ impl Counter<'_> {
     fn expr(&mut self, e: &Expr) -> f64 {
         let (own, below) = match e {
             Expr::Lit(_) | Expr::Var(_) => return 0.0,
-            Expr::Load(_, at) => (self.price.load, self.index(at)),
+            Expr::Load(_, at) | Expr::LoadN { at, .. } => (self.price.load, self.index(at)),
+            // One instruction, or free.
+            Expr::Vector(_, args) => (self.price.alu, args.iter().map(|a| self.expr(a)).sum()),
             // A change of type between registers is free, or part of the load.
             Expr::Cast(ty, a) => {
                 let converts = (*ty == Ty::F32) != (self.k.ty(a) == Ty::F32);

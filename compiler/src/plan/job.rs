@@ -3,6 +3,7 @@
 use crate::diag::{Code, Diag};
 use crate::ir::{Elem, Graph, NodeId, Op, WeightData, Weights, range};
 use crate::kernels::{Job, Layout, View};
+use crate::target::Simd;
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
 pub fn view(g: &Graph, id: NodeId) -> View {
@@ -18,7 +19,7 @@ pub fn view(g: &Graph, id: NodeId) -> View {
 ///
 /// # Errors
 /// If the node has no kernel: it is not linear, or packed signs would be the network's result.
-pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String) -> Result<Job<'a>, Diag> {
+pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Result<Job<'a>, Diag> {
     let node = g.node(id);
     let Op::Linear {
         weights,
@@ -60,6 +61,7 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String) -> Result<Job<'a>, Dia
         y,
         x_range,
         least,
+        simd,
     })
 }
 

@@ -8,7 +8,7 @@ pub mod memory;
 use crate::diag::{Code, Diag, Result};
 use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
-use crate::kir::Kernel;
+use crate::kir::{Kernel, Role};
 use crate::target::Target;
 pub use choose::{Candidate, Outcome};
 use cost::Cost;
@@ -49,7 +49,7 @@ pub const STACK_RESERVE: u64 = 1024;
 pub struct Plan {
     /// One per node that computes something, in order.
     pub steps: Vec<Step>,
-    /// Where values lie; one entry per step, in order. A result that goes to the caller takes no element.
+    /// Where values lie, in the order of [`Step::values`].
     pub memory: Memory,
     /// Bytes that the caller's sample and result take.
     pub ports: u64,
@@ -74,6 +74,9 @@ pub struct Step {
     pub operand: Place,
     /// Where the result goes.
     pub result: Place,
+    /// Which of the plan's values hold the result and the kernel's scratch buffers, in the order of its parameters; no result
+    /// where the caller holds it.
+    pub values: Vec<usize>,
 }
 
 /// A buffer that a step reads or writes.
@@ -128,12 +131,13 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
             ranking,
             operand,
             result,
+            values: vec![],
         });
     }
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let values = values(g, &steps);
+    let values = values(g, &mut steps);
     let memory = memory::arrange(&values);
     memory::check(&values, &memory).map_err(|e| Diag::new(Code::Internal, e))?;
     let ports = g
@@ -146,29 +150,32 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
-/// One value per step; of no elements where the caller holds it.
-fn values(g: &Graph, steps: &[Step]) -> Vec<Value> {
-    let last_read = |made: usize| {
-        steps
-            .iter()
-            .rposition(|s| s.operand == Place::Step(made))
-            .unwrap_or(made)
-    };
-    let value = |(i, s): (usize, &Step)| {
-        let view = job::view(g, s.node);
-        let len = if s.result == Place::Output {
-            0
-        } else {
-            view.elements() as u32
-        };
-        Value {
-            ty: view.ty(),
-            len,
-            from: i,
-            to: last_read(i),
+/// The values that the arena holds: what a step makes for a later one, and its kernel's scratch buffers.
+fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
+    let mut values = vec![];
+    for i in 0..steps.len() {
+        let last_read = steps.iter().rposition(|s| s.operand == Place::Step(i)).unwrap_or(i);
+        let step = &mut steps[i];
+        let first = values.len();
+        if step.result != Place::Output {
+            let view = job::view(g, step.node);
+            values.push(Value {
+                ty: view.ty(),
+                len: view.elements() as u32,
+                from: i,
+                to: last_read,
+            });
         }
-    };
-    steps.iter().enumerate().map(value).filter(|v| v.len > 0).collect()
+        let scratch = step.kernel.params().filter(|b| b.role == Role::Scratch);
+        values.extend(scratch.map(|b| Value {
+            ty: b.ty,
+            len: b.len,
+            from: i,
+            to: i,
+        }));
+        step.values = (first..values.len()).collect();
+    }
+    values
 }
 
 fn bytes(g: &Graph, id: NodeId) -> u64 {

@@ -15,6 +15,8 @@ pub enum Helper {
     ToI32,
     /// The byte's bits as a signed number.
     ToI8,
+    /// The half word's bits as a signed number.
+    ToI16,
     /// Lesser.
     Min(Ty),
     /// Greater.
@@ -29,6 +31,7 @@ impl Helper {
             Helper::Shr(t) => format!("shr_{}", short(t)),
             Helper::ToI32 => "to_i32".into(),
             Helper::ToI8 => "to_i8".into(),
+            Helper::ToI16 => "to_i16".into(),
             Helper::Min(t) => format!("min_{}", short(t)),
             Helper::Max(t) => format!("max_{}", short(t)),
         }
@@ -48,7 +51,11 @@ impl Helper {
             ),
             Helper::Shr(t) => {
                 let c = ty(t);
-                let (cast, close) = if t == Ty::I8 { ("(int8_t)(", ")") } else { ("", "") };
+                let (cast, close) = match t {
+                    Ty::I8 => ("(int8_t)(", ")"),
+                    Ty::I16 => ("(int16_t)(", ")"),
+                    _ => ("", ""),
+                };
                 format!(
                     "/* Shift right that keeps the sign: C leaves that of a negative number to the compiler. */\n\
                      static inline {c} {name}({c} x, {c} n)\n{{\n    return {cast}x < 0 ? ~(~x >> n) : x >> n{close};\n}}\n"
@@ -62,6 +69,10 @@ impl Helper {
             Helper::ToI8 => format!(
                 "/* The byte's bits as a signed number: C leaves the cast of a great one to the compiler. */\n\
                  static inline int8_t {name}(uint8_t x)\n{{\n    return (int8_t)(x <= INT8_MAX ? x : x - 256);\n}}\n"
+            ),
+            Helper::ToI16 => format!(
+                "/* The half word's bits as a signed number: C leaves the cast of a great one to the compiler. */\n\
+                 static inline int16_t {name}(uint16_t x)\n{{\n    return (int16_t)(x <= INT16_MAX ? x : x - 65536);\n}}\n"
             ),
             Helper::Min(t) => compare(&name, t, '<'),
             Helper::Max(t) => compare(&name, t, '>'),
@@ -85,5 +96,8 @@ fn short(t: Ty) -> &'static str {
         Ty::I64 => "i64",
         Ty::F32 => "f32",
         Ty::Idx => "idx",
+        Ty::U16 => "u16",
+        Ty::I16 => "i16",
+        Ty::Vec(..) => unreachable!("vectors have functions of their own"),
     }
 }

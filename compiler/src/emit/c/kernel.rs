@@ -2,7 +2,8 @@
 
 use super::helpers::Helper;
 use crate::emit::{constants, names, one_line, text};
-use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
+use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var, VecOp};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What is printed, and what it turned out to need.
@@ -32,6 +33,9 @@ impl Printer<'_> {
             "/* {doc} */\nstatic void {name}(\n    {})\n{{\n",
             params.join(",\n    ")
         );
+        for b in k.bufs.iter().filter(|b| b.role == Role::Local) {
+            out += &format!("    {} {}[{}];\n", ty(b.ty), names::local(&b.name), b.len);
+        }
         self.block(k, &k.body, 1, &mut out);
         out + "}\n"
     }
@@ -59,6 +63,11 @@ impl Printer<'_> {
                     let line = self.set(k, *v, e) + ";";
                     *out += &text::wrap(depth, &line);
                 }
+                Stmt::Store(b, i, e) if k.ty(e).lanes() > 1 => {
+                    let (to, i, t) = (self.buffer(k, *b), self.expr(k, i), k.ty(e));
+                    let line = format!("sq_store_{t}({to}, {i}, {});", self.expr(k, e));
+                    *out += &text::wrap(depth, &line);
+                }
                 Stmt::Store(b, i, e) => {
                     let line = format!("{} = {};", self.element(k, *b, i), self.expr(k, e));
                     *out += &text::wrap(depth, &line);
@@ -80,6 +89,7 @@ impl Printer<'_> {
         if let Expr::Bin(op, a, b) = e
             && **a == Expr::Var(v)
             && !promotes(k.var(v).ty)
+            && k.var(v).ty.lanes() == 1
             && let Some(sign) = self.infix(*op, k.var(v).ty)
         {
             return format!("{name} {sign}= {}", self.expr(k, b));
@@ -92,6 +102,37 @@ impl Printer<'_> {
             Expr::Lit(l) => literal(*l),
             Expr::Var(v) => variable(k, *v),
             Expr::Load(b, i) => self.element(k, *b, i),
+            Expr::LoadN { buf, at, group, ty } => {
+                format!(
+                    "sq_{}_{ty}({}, {})",
+                    text::load(*group, *ty),
+                    self.buffer(k, *buf),
+                    self.expr(k, at)
+                )
+            }
+            Expr::Vector(VecOp::Mask, args) if matches!(args[0], Expr::Bin(..)) => {
+                let Expr::Bin(op, a, b) = &args[0] else {
+                    unreachable!("matched above")
+                };
+                let t = k.ty(a);
+                format!(
+                    "sq_{}_mask_{t}({}, {})",
+                    text::operation(*op),
+                    self.expr(k, a),
+                    self.expr(k, b)
+                )
+            }
+            Expr::Vector(..) | Expr::Un(..) | Expr::Bin(..) | Expr::Cast(..) | Expr::Select(..)
+                if text::on_vectors(k, e) =>
+            {
+                let (name, by) = text::vector_operation(k, e);
+                let mut args: Vec<String> = e.operands().map(|a| self.expr(k, a)).collect();
+                if let Some(n) = by {
+                    args[1] = n.to_string();
+                }
+                format!("sq_{name}({})", args.join(", "))
+            }
+            Expr::Vector(..) => unreachable!("works on vectors"),
             Expr::Un(op, a) => {
                 let t = k.ty(a);
                 match op {
@@ -144,7 +185,7 @@ impl Printer<'_> {
 
     /// The operator, where C has one with the meaning of the kernel IR.
     fn infix(&self, op: BinOp, t: Ty) -> Option<&'static str> {
-        let signed = matches!(t, Ty::I8 | Ty::I32 | Ty::I64);
+        let signed = t.signed();
         Some(match op {
             BinOp::Add => "+",
             BinOp::Sub => "-",
@@ -170,16 +211,16 @@ impl Printer<'_> {
         if ty(from) == ty(to) {
             return self.expr(k, a);
         }
-        let signed = matches!(to, Ty::I8 | Ty::I32 | Ty::I64);
+        let signed = to.signed();
         let ((least, greatest), (low, high)) = (from.range(), to.range());
         if !signed || (low <= least && greatest <= high) {
             return format!("({}){}", ty(to), self.tight(k, a));
         }
         // Out of range, a signed conversion is the compiler's choice; an unsigned one is not.
-        let (unsigned, helper) = if to == Ty::I8 {
-            (Ty::U8, Helper::ToI8)
-        } else {
-            (Ty::U32, Helper::ToI32)
+        let (unsigned, helper) = match to {
+            Ty::I8 => (Ty::U8, Helper::ToI8),
+            Ty::I16 => (Ty::U16, Helper::ToI16),
+            _ => (Ty::U32, Helper::ToI32),
         };
         let bits = if ty(from) == ty(unsigned) {
             self.expr(k, a)
@@ -207,13 +248,16 @@ impl Printer<'_> {
     }
 
     fn element(&mut self, k: &Kernel, b: Buf, i: &Expr) -> String {
+        format!("{}[{}]", self.buffer(k, b), self.expr(k, i))
+    }
+
+    fn buffer(&self, k: &Kernel, b: Buf) -> String {
         let d = k.buf(b);
-        let name = if d.role == Role::Const {
+        if d.role == Role::Const {
             self.table(k, d)
         } else {
             names::local(&d.name)
-        };
-        format!("{name}[{}]", self.expr(k, i))
+        }
     }
 }
 
@@ -232,8 +276,9 @@ fn infix_form(e: &Expr, k: &Kernel) -> bool {
     };
     let t = k.ty(a);
     match op {
+        _ if t.lanes() > 1 => false,
         BinOp::Min | BinOp::Max => false,
-        BinOp::Shr => matches!(t, Ty::U32 | Ty::Idx),
+        BinOp::Shr => !t.signed() && !promotes(t),
         BinOp::Lt | BinOp::Ge | BinOp::Eq => true,
         _ => t == Ty::Bool || !promotes(t),
     }
@@ -241,7 +286,7 @@ fn infix_form(e: &Expr, k: &Kernel) -> bool {
 
 /// Whether C computes in `int` what the kernel IR computes in `t`.
 fn promotes(t: Ty) -> bool {
-    matches!(t, Ty::Bool | Ty::U8 | Ty::I8)
+    matches!(t, Ty::Bool | Ty::U8 | Ty::I8 | Ty::U16 | Ty::I16)
 }
 
 /// A result that C has promoted to `int`, cast back.
@@ -282,8 +327,11 @@ pub fn literal(l: Lit) -> String {
 }
 
 /// Name of a type.
-pub fn ty(t: Ty) -> &'static str {
-    match t {
+pub fn ty(t: Ty) -> Cow<'static, str> {
+    Cow::Borrowed(match t {
+        Ty::Vec(..) => return format!("sq_{t}").into(),
+        Ty::U16 => "uint16_t",
+        Ty::I16 => "int16_t",
         Ty::Bool => "bool",
         Ty::U8 => "uint8_t",
         Ty::I8 => "int8_t",
@@ -291,5 +339,5 @@ pub fn ty(t: Ty) -> &'static str {
         Ty::I32 => "int32_t",
         Ty::I64 => "int64_t",
         Ty::F32 => "float",
-    }
+    })
 }

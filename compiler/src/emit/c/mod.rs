@@ -7,7 +7,7 @@ mod kernel;
 use super::{Files, Meta, REPORT, names, one_line, pool_name, report, text, version};
 use crate::kir::{Arg, Call, Port, Program, Ty};
 use kernel::{Printer, literal, ty};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Prints a verified program as C99.
 pub fn emit(p: &Program, m: &Meta) -> Files {
@@ -16,13 +16,17 @@ pub fn emit(p: &Program, m: &Meta) -> Files {
     let header = format!("/*\n{lines} */\n");
     let files = [
         (format!("{name}.h"), header.clone() + &interface(&name, p, m)),
-        (format!("{name}.c"), header.clone() + &implementation(&name, p)),
+        (format!("{name}.c"), header.clone() + &implementation(&name, p, m)),
         ("selftest.c".into(), header + &selftest(&name, p, m)),
-        ("CMakeLists.txt".into(), cmake(&name, m)),
+        ("CMakeLists.txt".into(), cmake(&name, p, m)),
         ("README.md".into(), readme(&name, p, m)),
         (REPORT.into(), report::report(p, m)),
     ];
-    Files(files.into())
+    let mut files = BTreeMap::from(files);
+    for (file, _, c) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
+        files.insert(format!("sq_{file}.h"), c.to_string());
+    }
+    Files(files)
 }
 
 /// Names of `infer`'s parameters after the arena.
@@ -95,7 +99,7 @@ fn shape(port: &Port, doc: &str) -> String {
     format!("{} of shape [{}]; {}", ty(port.ty), extents.join(", "), one_line(doc))
 }
 
-fn implementation(name: &str, p: &Program) -> String {
+fn implementation(name: &str, p: &Program, m: &Meta) -> String {
     let mut printer = Printer {
         prefix: name,
         helpers: BTreeSet::new(),
@@ -110,6 +114,9 @@ fn implementation(name: &str, p: &Program) -> String {
         .iter()
         .any(|k| k.vars.iter().any(|v| v.ty == Ty::F32) || k.bufs.iter().any(|b| b.ty == Ty::F32));
     let mut out = format!("#include \"{name}.h\"\n\n");
+    for (file, ..) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
+        out += &format!("#include \"sq_{file}.h\"\n\n");
+    }
     if floats {
         out += CONTRACTION;
     }
@@ -190,17 +197,21 @@ fn selftest(name: &str, p: &Program, m: &Meta) -> String {
          return 0;\n}}\n\n\
          #ifdef {upper}_SELFTEST_MAIN\nint main(void)\n{{\n    static {name}_arena arena;\n    \
          return {name}_selftest(&arena);\n}}\n#endif\n",
-        table("inputs", ty(p.input.ty), input, inputs),
-        table("outputs", ty(p.output.ty), output, outputs),
+        table("inputs", &ty(p.input.ty), input, inputs),
+        table("outputs", &ty(p.output.ty), output, outputs),
         table("floats", "float", output, floats),
         literal(crate::kir::Lit::F32(m.tolerance)),
         ty(p.output.ty),
     )
 }
 
-fn cmake(name: &str, m: &Meta) -> String {
+fn cmake(name: &str, p: &Program, m: &Meta) -> String {
     let header: String = m.header().iter().map(|l| format!("# {l}\n")).collect();
     let upper = names::screaming(name);
+    let flags = match super::uses_vectors(p) {
+        true => format!("target_compile_options({name} PRIVATE {})\n", m.simd.c_flags.join(" ")),
+        false => String::new(),
+    };
     format!(
         "{header}\ncmake_minimum_required(VERSION 3.13)\nproject({name} C)\n\n\
          add_library({name} STATIC {name}.c)\n\
@@ -208,7 +219,7 @@ fn cmake(name: &str, m: &Meta) -> String {
          set_target_properties({name} PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)\n\
          if(CMAKE_C_COMPILER_ID MATCHES \"GNU|Clang\")\n  \
          # Products and sums of floats are rounded one by one.\n  \
-         target_compile_options({name} PRIVATE -ffp-contract=off)\nendif()\n\n\
+         target_compile_options({name} PRIVATE -ffp-contract=off)\nendif()\n{flags}\n\
          if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)\n  enable_testing()\n  \
          add_executable({name}_selftest selftest.c)\n  \
          target_compile_definitions({name}_selftest PRIVATE {upper}_SELFTEST_MAIN)\n  \

@@ -39,12 +39,20 @@ pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStr
         }
     });
     let (kernel, args) = (local(&p.kernels[call.kernel].name), args.collect::<Vec<_>>());
+    let mut run = quote!(kernels::#kernel(#(#args),*););
+    if p.kernels[call.kernel].is_vector() {
+        // The note is printed as a comment.
+        run = quote! {
+            note!("SAFETY: lib.rs requires the features.");
+            unsafe { #run }
+        };
+    }
     if pools.iter().all(Vec::is_empty) {
-        return quote!(kernels::#kernel(#(#args),*););
+        return run;
     }
     quote!({
         #(#splits)*
-        kernels::#kernel(#(#args),*);
+        #run
     })
 }
 

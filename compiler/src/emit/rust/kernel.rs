@@ -1,14 +1,18 @@
 //! Kernels as safe Rust functions over arrays of fixed length.
 
 use crate::emit::{constants, names, text};
-use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var};
+use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, VecOp};
+use crate::target::Simd;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
 
 /// Tables and functions of every kernel.
-pub fn kernels(p: &Program) -> String {
-    let functions: Vec<String> = p.kernels.iter().map(|k| print(function(k))).collect();
+pub fn kernels(p: &Program, simd: &Simd) -> String {
+    let functions: Vec<String> = p.kernels.iter().map(|k| print(function(k, simd))).collect();
     let mut out = String::new();
+    if p.kernels.iter().any(Kernel::is_vector) {
+        out += "use crate::simd::*;\n\n";
+    }
     for (name, sign) in [("min_f32", quote!(<)), ("max_f32", quote!(>))] {
         if functions.iter().any(|f| f.contains(&format!("{name}("))) {
             let name = id(name);
@@ -66,7 +70,7 @@ pub fn print(items: TokenStream) -> String {
     out
 }
 
-fn function(k: &Kernel) -> TokenStream {
+fn function(k: &Kernel, simd: &Simd) -> TokenStream {
     let params = k.params().map(|b| {
         let (name, array) = (local(&b.name), array(b.ty, b.len));
         if b.role == Role::In {
@@ -76,9 +80,18 @@ fn function(k: &Kernel) -> TokenStream {
         }
     });
     let (doc, name, body) = (doc(k.doc.trim()), local(&k.name), block(k, &k.body));
+    let locals = k.bufs.iter().filter(|b| b.role == Role::Local).map(|b| {
+        let (name, array, len) = (local(&b.name), array(b.ty, b.len), Literal::u32_unsuffixed(b.len));
+        quote!(let mut #name: #array = [0; #len];)
+    });
+    let features = k.is_vector().then(|| {
+        let list = simd.features.join(",");
+        quote!(#[target_feature(enable = #list)])
+    });
     quote! {
         #doc
-        pub fn #name(#(#params),*) { #(#body)* }
+        #features
+        pub fn #name(#(#params),*) { #(#locals)* #(#body)* }
     }
 }
 
@@ -94,6 +107,10 @@ fn statement(k: &Kernel, s: &Stmt) -> TokenStream {
             quote!(let #mutable #name: #ty = #e;)
         }
         Stmt::Set(v, e) => set(k, *v, e),
+        Stmt::Store(b, i, e) if k.ty(e).lanes() > 1 => {
+            let (name, i, op, e) = (buffer(k, *b), expr(k, i), op("store", k.ty(e)), expr(k, e));
+            quote!(unsafe { #op(&mut #name[..], #i, #e) };)
+        }
         Stmt::Store(b, i, e) => {
             let (to, e) = (element(k, *b, i), expr(k, e));
             quote!(#to = #e;)
@@ -114,6 +131,7 @@ fn set(k: &Kernel, v: Var, e: &Expr) -> TokenStream {
     let name = variable(k, v);
     if let Expr::Bin(op, a, b) = e
         && **a == Expr::Var(v)
+        && k.var(v).ty.lanes() == 1
         && let Some(sign) = infix(*op, k.var(v).ty)
     {
         let (sign, b) = (parse(&format!("{sign}=")), expr(k, b));
@@ -131,6 +149,37 @@ fn expr(k: &Kernel, e: &Expr) -> TokenStream {
             quote!(#v)
         }
         Expr::Load(b, i) => element(k, *b, i),
+        Expr::LoadN { buf, at, group, ty } => {
+            let (name, at) = (buffer(k, *buf), expr(k, at));
+            let op = op(&text::load(*group, *ty), *ty);
+            quote!(unsafe { #op(&#name[..], #at) })
+        }
+        Expr::Vector(VecOp::Mask, args) if matches!(args[0], Expr::Bin(..)) => {
+            let Expr::Bin(compare, a, b) = &args[0] else {
+                unreachable!("matched above")
+            };
+            let (op, a, b) = (
+                op(&format!("{}_mask", text::operation(*compare)), k.ty(a)),
+                expr(k, a),
+                expr(k, b),
+            );
+            quote!(#op(#a, #b))
+        }
+        Expr::Vector(..) | Expr::Un(..) | Expr::Bin(..) | Expr::Cast(..) | Expr::Select(..)
+            if text::on_vectors(k, e) =>
+        {
+            let (name, by) = text::vector_operation(k, e);
+            let (name, by) = (
+                id(&name),
+                by.map(|n| {
+                    let n = Literal::i64_unsuffixed(n);
+                    quote!(::<#n>)
+                }),
+            );
+            let args = e.operands().take(if by.is_some() { 1 } else { 3 }).map(|a| expr(k, a));
+            quote!(#name #by(#(#args),*))
+        }
+        Expr::Vector(..) => unreachable!("works on vectors"),
         Expr::Un(op, a) => {
             let tight = tight(k, a);
             match op {
@@ -184,7 +233,7 @@ fn binary(k: &Kernel, op: BinOp, a: &Expr, b: &Expr) -> TokenStream {
 
 /// The operator, where Rust has one with the meaning of the kernel IR.
 fn infix(op: BinOp, t: Ty) -> Option<&'static str> {
-    let wraps = matches!(t, Ty::U8 | Ty::U32);
+    let wraps = t.wraps();
     Some(match op {
         BinOp::Add if !wraps => "+",
         BinOp::Sub if !wraps => "-",
@@ -264,13 +313,22 @@ pub fn doc(text: &str) -> TokenStream {
 }
 
 fn element(k: &Kernel, b: Buf, i: &Expr) -> TokenStream {
-    let (d, i) = (k.buf(b), expr(k, i));
-    let name = if d.role == Role::Const {
+    let (name, i) = (buffer(k, b), expr(k, i));
+    quote!(#name[#i])
+}
+
+fn buffer(k: &Kernel, b: Buf) -> Ident {
+    let d = k.buf(b);
+    if d.role == Role::Const {
         table(k, d)
     } else {
         local(&d.name)
-    };
-    quote!(#name[#i])
+    }
+}
+
+/// A vector operation's function.
+fn op(name: &str, t: Ty) -> Ident {
+    id(&format!("{name}_{t}"))
 }
 
 fn table(k: &Kernel, b: &BufDecl) -> Ident {
@@ -297,9 +355,12 @@ pub fn array(t: Ty, len: u32) -> TokenStream {
     quote!([#t; #len])
 }
 
-/// Name of a type.
+/// Name of a type; a vector's with a capital letter.
 pub fn ty(t: Ty) -> Ident {
     id(match t {
+        Ty::Vec(..) => return id(&text::capital(&t.to_string())),
+        Ty::U16 => "u16",
+        Ty::I16 => "i16",
         Ty::Bool => "bool",
         Ty::U8 => "u8",
         Ty::I8 => "i8",

@@ -9,24 +9,46 @@ use crate::kir::{Port, Program};
 use kernel::{array, id, print, ty};
 use proc_macro2::{Literal, TokenStream};
 use quote::quote;
+use std::collections::BTreeMap;
 
 /// Prints a verified program as a crate.
 pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
     let name = names::snake(&m.model_name);
     let header: String = m.header().iter().map(|l| format!("// {l}\n")).collect();
-    let files = [
+    let mut files = vec![
         ("Cargo.toml", manifest(&name, m, dep)),
         ("README.md", readme(&name, p, m)),
         (REPORT, report::report(p, m)),
         ("src/lib.rs", format!("{header}\n{}", print(library(&name, p, m, dep)))),
         (
             "src/kernels.rs",
-            format!("{header}\n//! The layers.\n\n{}", kernel::kernels(p)),
+            format!("{header}\n//! The layers.\n\n{}", kernel::kernels(p, &m.simd)),
         ),
         ("src/golden.rs", format!("{header}\n{}", golden(p, m))),
         ("tests/golden.rs", format!("{header}\n{}", print(test(&name, m)))),
     ];
-    Files(files.into_iter().map(|(path, text)| (path.to_string(), text)).collect())
+    if super::uses_vectors(p) {
+        let modules = m
+            .simd
+            .files
+            .iter()
+            .map(|(name, ..)| format!("mod {name};\npub use {name}::*;\n"));
+        let doc =
+            "//! Vector operations; not every network uses all of them.\n#![allow(dead_code, unused_imports)]\n\n";
+        files.push(("src/simd.rs", format!("{header}\n{doc}{}", modules.collect::<String>())));
+        files.push((".cargo/config.toml", cargo_config(m)));
+    }
+    let mut files: BTreeMap<String, String> = files.into_iter().map(|(path, text)| (path.to_string(), text)).collect();
+    for (name, rust, _) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
+        files.insert(format!("src/simd/{name}.rs"), format!("{header}\n{rust}"));
+    }
+    Files(files)
+}
+
+/// Flags without which the crate does not compile; Cargo reads them in the crate's own directory.
+fn cargo_config(m: &Meta) -> String {
+    let features: Vec<String> = m.simd.features.iter().map(|f| format!("+{f}")).collect();
+    format!("[build]\nrustflags = [\"-Ctarget-feature={}\"]\n", features.join(","))
 }
 
 fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
@@ -49,14 +71,20 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
     let (constants, arena, selftest, model) = (constants(p, m), arena(p), selftest(), model(name, p, dep));
     let arena_name = id(if super::uses_arena(p) { "arena" } else { "_arena" });
+    let unsafe_code = match super::uses_vectors(p) {
+        true => quote!(#![deny(unsafe_op_in_unsafe_fn)]),
+        false => quote!(#![forbid(unsafe_code)]),
+    };
+    let simd = super::uses_vectors(p).then(|| simd(m));
     quote! {
         #(#![doc = #crate_doc])*
         #![no_std]
-        #![forbid(unsafe_code)]
+        #unsafe_code
 
         pub mod golden;
         #[allow(clippy::all, reason = "written for the optimiser; the loops say what they do")]
         mod kernels;
+        #simd
 
         #constants
         #arena
@@ -67,6 +95,20 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         #selftest
         #model
         #helpers
+    }
+}
+
+/// The module of vector operations, and the condition under which they may be called.
+fn simd(m: &Meta) -> TokenStream {
+    let features = &m.simd.features;
+    let flags: Vec<String> = features.iter().map(|f| format!("+{f}")).collect();
+    let message = format!("compile with -Ctarget-feature={}", flags.join(","));
+    quote! {
+        #[allow(clippy::all, reason = "one operation a line")]
+        mod simd;
+
+        #[cfg(not(all(#(target_feature = #features),*)))]
+        compile_error!(#message);
     }
 }
 

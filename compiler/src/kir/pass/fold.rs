@@ -67,8 +67,12 @@ fn propagate(k: &Kernel, body: Vec<Stmt>, known: &mut Vec<Option<Expr>>) -> Vec<
     out
 }
 
-/// One step at the root of an expression whose operands are simple already.
+/// One step at the root of an expression whose operands are simple already. Vectors stay as they are written.
 fn simplify(k: &Kernel, e: &mut Expr) {
+    let vector = |e: &Expr| k.ty(e).lanes() > 1;
+    if vector(e) || e.operands().any(vector) {
+        return;
+    }
     let placeholder = Expr::Lit(Lit::Int(0, Ty::Bool));
     *e = match std::mem::replace(e, placeholder) {
         Expr::Un(op, a) => unary(k, op, *a),

@@ -23,7 +23,7 @@ fn remove_unread(k: &mut Kernel) {
     walk::visit(&k.body, &mut |s| {
         walk::exprs(s).for_each(|e| {
             e.visit(&mut |e| {
-                if let Expr::Load(b, _) = e {
+                if let Expr::Load(b, _) | Expr::LoadN { buf: b, .. } = e {
                     read[b.0 as usize] = true;
                 }
             });
@@ -38,7 +38,7 @@ fn remove_unread(k: &mut Kernel) {
     k.bufs.retain(|_| *keep.next().expect("one per buffer"));
     let renamed = |b: Buf| new[b.0 as usize].expect("only unread buffers went");
     walk::rewrite(&mut k.body, &mut |e| {
-        if let Expr::Load(b, _) = e {
+        if let Expr::Load(b, _) | Expr::LoadN { buf: b, .. } = e {
             *b = renamed(*b);
         }
     });

@@ -30,7 +30,9 @@ fn block(k: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
 
 fn expr(k: &mut Kernel, e: &mut Expr, before: &mut Vec<Stmt>) {
     e.rewrite(&mut |e| {
-        if let Expr::Un(UnOp::Popcnt, a) = e {
+        if let Expr::Un(UnOp::Popcnt, a) = e
+            && k.ty(a) == Ty::U32
+        {
             let a = std::mem::replace(&mut **a, int(0, Ty::U32));
             *e = popcount(k, a, before);
         }

@@ -59,7 +59,8 @@ pub fn arrange(values: &[Value]) -> Memory {
             offsets: vec![0; values.len()],
             ..Memory::default()
         };
-        for ty in [kir::Ty::I8, kir::Ty::U8, kir::Ty::U32, kir::Ty::F32] {
+        use kir::Ty::{F32, I8, I16, I32, U8, U16, U32};
+        for ty in [I8, U8, I16, U16, I32, U32, F32] {
             let ids: Vec<usize> = (0..values.len()).filter(|&i| values[i].ty == ty).collect();
             if ids.is_empty() {
                 continue;

@@ -1,0 +1,410 @@
+//! What vector kernels of a linear layer have in common: outputs side by side in the lanes, a tile of pixels by blocks of outputs
+//! whose sums stay in registers, and the epilogue on vectors. A family adds how the sums of a tile are taken.
+//!
+//! Neighbouring outputs in neighbouring lanes need no sum across lanes, and every weight that is loaded serves all pixels of the
+//! tile. The sites of a pooling window are pixels of one tile, so pooling is a maximum between registers.
+
+use super::nest::{Finish, Job};
+use super::view::{Layout, WORD};
+use super::window::{Axis, Span, Taps};
+use crate::ir::Epilogue;
+use crate::kir::build::{Builder, idx, int, ints, splat};
+use crate::kir::{Buf, Expr, Kernel, Role, Ty, VecOp};
+use crate::target::Simd;
+
+/// Size of a tile.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Outputs in a vector.
+    pub lanes: usize,
+    /// Vectors of outputs.
+    pub blocks: usize,
+    /// Pixels at most, those of a pooling window counted one by one.
+    pub pixels: usize,
+}
+
+/// Where one sum is taken: the coordinates of the first tap.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Row.
+    pub y: Expr,
+    /// Column.
+    pub x: Expr,
+}
+
+/// Sites that see the same taps, for one block of outputs.
+#[derive(Clone, Debug)]
+pub struct Tile<'a> {
+    /// The sites.
+    pub sites: &'a [Site],
+    /// Vertical taps; `base` means nothing here.
+    pub rows: Taps,
+    /// Horizontal taps.
+    pub cols: Taps,
+    /// Which block of `lanes * blocks` outputs.
+    pub block: Expr,
+}
+
+impl Shape {
+    /// Outputs of a block.
+    pub fn outputs(&self) -> usize {
+        self.lanes * self.blocks
+    }
+
+    /// The type of sums.
+    pub fn sums(&self) -> Ty {
+        Ty::I32.times(self.lanes as u8)
+    }
+}
+
+/// How a family takes sums.
+pub trait Sums {
+    /// What the outermost loop does first for the outputs of a block.
+    fn prepare(&self, _: &mut Builder, _block: &Expr) {}
+
+    /// The sums of a tile's sites, `[site][vector]`, as [`Shape::sums`].
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>>;
+}
+
+/// Builds the kernel of `job`. `declare` adds the family's buffers; no sum exceeds `bound`.
+pub fn nest<S: Sums>(job: &Job, shape: Shape, bound: i64, declare: impl FnOnce(&mut Builder, Buf) -> S) -> Kernel {
+    let mut b = Builder::new(&job.name, &job.doc);
+    let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+    let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+    let finish = VectorFinish::declare(&mut b, job, shape, bound);
+    let family = declare(&mut b, x);
+    let nest = Nest {
+        job,
+        shape,
+        y,
+        finish,
+        family,
+    };
+    let packed = job.y.layout == Layout::Packed;
+    let group = if packed {
+        WORD.max(shape.outputs())
+    } else {
+        shape.outputs()
+    };
+    let whole = if packed {
+        job.y.c.div_ceil(group)
+    } else {
+        job.y.c / group
+    };
+    if whole > 0 {
+        b.each("group", whole, false, |b, g| nest.group(b, &g, group, group));
+    }
+    if whole * group < job.y.c {
+        nest.group(&mut b, &idx(whole), group, job.y.c - whole * group);
+    }
+    b.finish()
+}
+
+struct Nest<'a, S> {
+    job: &'a Job<'a>,
+    shape: Shape,
+    y: Buf,
+    finish: VectorFinish,
+    family: S,
+}
+
+impl<S: Sums> Nest<'_, S> {
+    /// The outputs `g * group ..`, of which there are `valid`.
+    fn group(&self, b: &mut Builder, g: &Expr, group: usize, valid: usize) {
+        let blocks = group / self.shape.outputs();
+        for block in 0..blocks {
+            self.family.prepare(b, &(g.clone() * idx(blocks) + idx(block)));
+        }
+        let job = self.job;
+        let [kh, kw] = job.kernel();
+        let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
+        let cols = Axis::new(1, job.x.w, kw, job.y.w, &job.geom, job.pool.as_ref()).spans();
+        for row in &rows {
+            for col in &cols {
+                let sites = row.offsets.len() * col.offsets.len();
+                let wide = (self.shape.pixels / sites).clamp(1, col.count);
+                b.each("row", row.count, false, |b, i| {
+                    b.each("col", col.count / wide, false, |b, j| {
+                        let first = j * idx(wide);
+                        self.pixels(
+                            b,
+                            &Pixels {
+                                row,
+                                col,
+                                i: &i,
+                                first: &first,
+                                count: wide,
+                            },
+                            g,
+                            group,
+                            valid,
+                        );
+                    });
+                    let left = col.count % wide;
+                    if left > 0 {
+                        let first = idx(col.count - left);
+                        self.pixels(
+                            b,
+                            &Pixels {
+                                row,
+                                col,
+                                i: &i,
+                                first: &first,
+                                count: left,
+                            },
+                            g,
+                            group,
+                            valid,
+                        );
+                    }
+                });
+            }
+        }
+    }
+
+    /// The tile of some neighbouring output pixels.
+    fn pixels(&self, b: &mut Builder, at: &Pixels, g: &Expr, group: usize, valid: usize) {
+        let row = b.val("out_row", idx(at.row.start) + at.i.clone());
+        let bits: Vec<_> = match self.finish {
+            VectorFinish::Threshold(_) => (0..at.count).map(|_| b.mutable("bits", int(0, Ty::U32))).collect(),
+            _ => vec![],
+        };
+        let blocks = group / self.shape.outputs();
+        for block in 0..blocks {
+            let index = b.val("block", g.clone() * idx(blocks) + idx(block));
+            let outputs = self.outputs(b, at, &index);
+            for (t, sums) in outputs.into_iter().enumerate() {
+                let col = idx(at.col.start) + at.first.clone() + idx(t);
+                let first = index.clone() * idx(self.shape.outputs());
+                match &self.finish {
+                    VectorFinish::Threshold(table) => {
+                        for (q, sum) in sums.into_iter().enumerate() {
+                            let lane = block * self.shape.outputs() + q * self.shape.lanes;
+                            let mask = self.mask(b, sum, *table, first.clone() + idx(q * self.shape.lanes));
+                            b.set(bits[t], Expr::Var(bits[t]) | (mask << int(lane as i64, Ty::U32)));
+                        }
+                    }
+                    finish => finish.store(b, self.job, self.shape, self.y, sums, first, valid, (row.clone(), col)),
+                }
+            }
+        }
+        for (t, bits) in bits.into_iter().enumerate() {
+            let col = idx(at.col.start) + at.first.clone() + idx(t);
+            b.store(self.y, self.job.y.at(g.clone(), row.clone(), col), Expr::Var(bits));
+        }
+    }
+
+    fn mask(&self, b: &Builder, sum: Expr, table: Buf, at: Expr) -> Expr {
+        let threshold = b.load_n(table, at, self.shape.lanes, self.shape.sums());
+        Expr::Vector(VecOp::Mask, vec![sum.ge(threshold)])
+    }
+
+    /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
+    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr) -> Vec<Vec<Expr>> {
+        let geom = &self.job.geom;
+        let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
+        for t in 0..at.count {
+            for rows in &at.row.offsets {
+                for cols in &at.col.offsets {
+                    let site = Site {
+                        y: at.i.clone() * idx(at.row.step) + idx(rows.base),
+                        x: (at.first.clone() + idx(t)) * idx(at.col.step) + idx(cols.base),
+                    };
+                    sites.push((t, *rows, *cols, site));
+                }
+            }
+        }
+        debug_assert!(geom.groups == 1);
+        let same = |a: &Taps, b: &Taps| (a.first, a.count) == (b.first, b.count);
+        let mut best: Vec<Option<Vec<Expr>>> = vec![None; at.count];
+        while let Some((_, rows, cols, _)) = sites.first().cloned() {
+            let (now, later): (Vec<_>, Vec<_>) = sites
+                .into_iter()
+                .partition(|(_, r, c, _)| same(r, &rows) && same(c, &cols));
+            sites = later;
+            let tile: Vec<Site> = now.iter().map(|(.., s)| s.clone()).collect();
+            let sums = match rows.count * cols.count {
+                0 => vec![vec![splat(int(0, Ty::I32), self.shape.sums()); self.shape.blocks]; tile.len()],
+                _ => self.family.sums(
+                    b,
+                    &Tile {
+                        sites: &tile,
+                        rows,
+                        cols,
+                        block: block.clone(),
+                    },
+                ),
+            };
+            for ((t, ..), sums) in now.iter().zip(sums) {
+                best[*t] = Some(match best[*t].take() {
+                    None => sums,
+                    Some(before) => before.into_iter().zip(sums).map(|(a, s)| a.max(s)).collect(),
+                });
+            }
+        }
+        let named = |b: &mut Builder, sums: Vec<Expr>| sums.into_iter().map(|s| b.val("sum", s)).collect();
+        best.into_iter()
+            .map(|s| named(b, s.expect("an output has a site")))
+            .collect()
+    }
+}
+
+/// Neighbouring output pixels in a row.
+struct Pixels<'a> {
+    row: &'a Span,
+    col: &'a Span,
+    i: &'a Expr,
+    /// First, counted from the span's start.
+    first: &'a Expr,
+    count: usize,
+}
+
+/// The epilogue with its tables; outputs beyond the last are padding.
+enum VectorFinish {
+    /// -1 wherever the table's padding is the greatest number.
+    Threshold(Buf),
+    /// `clamp((sum * mul + add) >> shift)` in 32 bits, which are enough.
+    Requant {
+        mul: Buf,
+        add: Buf,
+        shift: i64,
+        lo: i64,
+        hi: i64,
+    },
+    /// One output after the other from this buffer of sums.
+    Scalar(Finish, Buf),
+}
+
+impl VectorFinish {
+    fn declare(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
+        let padded = job.y.c.next_multiple_of(shape.outputs().max(WORD));
+        let table = |values: &mut dyn Iterator<Item = i64>, rest: i64| {
+            let mut all: Vec<i64> = values.collect();
+            all.resize(padded, rest);
+            ints(all, Ty::I32)
+        };
+        match job.epilogue {
+            Epilogue::Threshold(t) => {
+                let values = table(&mut t.iter().map(|&v| v.into()), i32::MAX.into());
+                VectorFinish::Threshold(b.constants("threshold", Ty::I32, values))
+            }
+            Epilogue::Requant {
+                mul,
+                add,
+                shift,
+                lo,
+                hi,
+            } if job.y.layout != Layout::Planar && narrow(mul, add, shift, bound) && stores(job, shape) => {
+                VectorFinish::Requant {
+                    mul: b.constants("mul", Ty::I32, table(&mut mul.iter().map(|&v| v.into()), 0)),
+                    add: b.constants("add", Ty::I32, table(&mut add.iter().copied(), 0)),
+                    shift: shift[0].into(),
+                    lo: (*lo).into(),
+                    hi: (*hi).into(),
+                }
+            }
+            _ => {
+                let range = (-bound, bound);
+                let sums = b.param("sums", Ty::I32, shape.outputs(), Role::Local, range);
+                VectorFinish::Scalar(Finish::declare(b, job), sums)
+            }
+        }
+    }
+
+    /// Stores the outputs of one pixel from `first` on: those of the sums that are below `valid`.
+    #[allow(clippy::too_many_arguments, reason = "one place in a nest has many coordinates")]
+    fn store(
+        &self,
+        b: &mut Builder,
+        job: &Job,
+        shape: Shape,
+        y: Buf,
+        sums: Vec<Expr>,
+        first: Expr,
+        valid: usize,
+        (row, col): (Expr, Expr),
+    ) {
+        match self {
+            VectorFinish::Requant {
+                mul,
+                add,
+                shift,
+                lo,
+                hi,
+            } if valid == shape.outputs() => {
+                let ty = shape.sums();
+                for (q, sum) in sums.into_iter().enumerate() {
+                    let at = first.clone() + idx(q * shape.lanes);
+                    let load = |b: &Builder, t: Buf| b.load_n(t, at.clone(), shape.lanes, ty);
+                    let scaled = sum * load(b, *mul) + load(b, *add);
+                    let shifted = Expr::Bin(
+                        crate::kir::BinOp::Shr,
+                        scaled.into(),
+                        splat(int(*shift, Ty::I32), ty).into(),
+                    );
+                    let clamped = shifted
+                        .max(splat(int(*lo, Ty::I32), ty))
+                        .min(splat(int(*hi, Ty::I32), ty));
+                    let narrow = clamped.cast(job.y.ty().times(shape.lanes as u8));
+                    b.store(y, job.y.at(at, row.clone(), col.clone()), narrow);
+                }
+            }
+            VectorFinish::Requant {
+                mul,
+                add,
+                shift,
+                lo,
+                hi,
+            } => {
+                // The last vectors are not full: lane by lane.
+                let local = b.param("tail", Ty::I32, shape.outputs(), Role::Local, Ty::I32.range());
+                let (ty, full) = (shape.sums(), shape.lanes);
+                for (q, sum) in sums.into_iter().enumerate() {
+                    let at = first.clone() + idx(q * full);
+                    let load = |b: &Builder, t: Buf| b.load_n(t, at.clone(), full, ty);
+                    let scaled = sum * load(b, *mul) + load(b, *add);
+                    b.store(local, idx(q * full), scaled);
+                }
+                b.each("o", valid, false, |b, o| {
+                    let scaled = b.load(local, o.clone()) >> int(*shift, Ty::I32);
+                    let v = scaled.max(int(*lo, Ty::I32)).min(int(*hi, Ty::I32)).cast(job.y.ty());
+                    b.store(y, job.y.at(first.clone() + o, row.clone(), col.clone()), v);
+                });
+            }
+            VectorFinish::Scalar(finish, local) => {
+                for (q, sum) in sums.into_iter().enumerate() {
+                    b.store(*local, idx(q * shape.lanes), sum);
+                }
+                b.each("o", valid, false, |b, o| {
+                    let sum = b.load(*local, o.clone());
+                    let o = first.clone() + o;
+                    let v = finish.apply(b, sum, o.clone());
+                    b.store(y, job.y.at(o, row.clone(), col.clone()), v);
+                });
+            }
+            VectorFinish::Threshold(_) => unreachable!("signs are packed"),
+        }
+    }
+}
+
+/// Whether 32 bits hold every intermediate number of a requantisation whose sums do not exceed `bound`, by one shift. The
+/// factors' and addends' greatest are taken together, as the verifier's intervals do.
+fn narrow(mul: &[i32], add: &[i64], shift: &[u8], bound: i64) -> bool {
+    let greatest = |v: &mut dyn Iterator<Item = i64>| v.map(i64::abs).max().unwrap_or(0);
+    let product = greatest(&mut mul.iter().map(|&m| m.into())).checked_mul(bound);
+    let sum = product.and_then(|p| p.checked_add(greatest(&mut add.iter().copied())));
+    shift.iter().all(|&s| s == shift[0] && s < 32) && sum.is_some_and(|s| s <= i32::MAX.into())
+}
+
+/// Whether the target narrows sums to outputs and stores them.
+fn stores(job: &Job, shape: Shape) -> bool {
+    let (sums, narrow) = (shape.sums(), job.y.ty().times(shape.lanes as u8));
+    job.simd.has(&format!("cast_{narrow}_{sums}")) && job.simd.has(&format!("store_{narrow}"))
+}
+
+/// The widest vectors of outputs whose operations, named after the number of lanes by `operations`, the target has.
+pub fn widest(simd: &Simd, operations: impl Fn(usize) -> Vec<String>) -> Option<usize> {
+    [16, 8, 4]
+        .into_iter()
+        .find(|&lanes| operations(lanes).iter().all(|o| simd.has(o)))
+}
