@@ -1,6 +1,6 @@
 //! `sqc bench`: what an inference takes, measured on generated code.
 
-mod layer;
+pub mod layer;
 mod time;
 
 use crate::data;

@@ -16,7 +16,7 @@ pub struct Args {
     /// The network in a line.
     #[arg(value_name = "SPEC")]
     spec: Spec,
-    /// Puts the layers between a quantizer of the image and a dense layer with one output: then they read and write what they
+    /// Puts the layers between a quantizer of the image and a layer with one output: then they read and write what they
     /// would in the midst of a network.
     #[arg(long)]
     layers: bool,

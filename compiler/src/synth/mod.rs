@@ -90,7 +90,7 @@ pub enum Activations {
 pub enum Form {
     /// The layers, as they stand: the first reads the image, the last yields scores.
     Network,
-    /// The layers between a quantizer of the image ([`HEAD`]) and a dense layer with one output ([`TAIL`]), so that they read
+    /// The layers between a quantizer of the image ([`HEAD`]) and a layer with one output per pixel ([`TAIL`]), so that they read
     /// and write what they would in the midst of a network.
     Layers,
 }

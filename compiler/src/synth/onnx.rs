@@ -62,8 +62,12 @@ pub fn onnx(spec: &Spec, form: Form) -> Vec<u8> {
     }
     let mut outputs = shapes[spec.layers.len()];
     if form == Form::Layers {
-        net.dense(TAIL, outputs.iter().product(), 1, &mut flat);
-        outputs = [1; 3];
+        let channels = outputs[0];
+        match flat {
+            true => net.dense(TAIL, channels, 1, &mut flat),
+            false => net.conv(TAIL, channels, Some(1), [1, 1, 0]),
+        }
+        outputs[0] = 1;
     }
     let scores = net.at;
     let result: Vec<Option<usize>> = match flat {
