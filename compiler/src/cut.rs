@@ -3,7 +3,7 @@
 use crate::ir::eval::Tensor;
 use crate::ir::{Graph, NodeId};
 use crate::kernels::{Layout, View};
-use crate::kir::{Arg, Port, Program, Role};
+use crate::kir::{Arg, Call, Pool, Port, Program, Role, Ty};
 use crate::plan::Place;
 
 /// The program up to call `last`, whose result goes to the caller as it lies in memory.
@@ -36,28 +36,46 @@ pub fn behind(p: &Program, last: usize) -> Program {
     cut
 }
 
-/// Call `only` by itself: its operand and its result are the caller's, as they would lie in the arena.
+/// Call `only` by itself: its operand and its result are the caller's, as they would lie in the arena, which keeps nothing but
+/// its scratch buffers.
 pub fn alone(p: &Program, only: usize) -> Program {
     let kernel = &p.kernels[p.calls[only].kernel];
     let mut cut = Program {
         kernels: vec![kernel.clone()],
         ..Program::default()
     };
-    let mut call = p.calls[only].clone();
-    call.kernel = 0;
-    for (param, arg) in kernel.params().zip(&mut call.args) {
+    let mut args = vec![];
+    for param in kernel.params() {
         let port = |name: &str| Port {
             name: name.into(),
             ty: param.ty,
             shape: vec![param.len as usize],
         };
-        match param.role {
-            Role::Out => (*arg, cut.output) = (Arg::Output, port("result")),
-            _ => (*arg, cut.input) = (Arg::Input, port("operand")),
-        }
+        args.push(match param.role {
+            Role::In => {
+                cut.input = port("operand");
+                Arg::Input
+            }
+            Role::Out => {
+                cut.output = port("result");
+                Arg::Output
+            }
+            _ => scratch(&mut cut.pools, param.ty, param.len),
+        });
     }
-    cut.calls.push(call);
+    cut.calls.push(Call { kernel: 0, args });
     cut
+}
+
+/// So many elements more of a pool.
+fn scratch(pools: &mut Vec<Pool>, ty: Ty, len: u32) -> Arg {
+    let pool = pools.iter().position(|p| p.ty == ty).unwrap_or_else(|| {
+        pools.push(Pool { ty, len: 0 });
+        pools.len() - 1
+    });
+    let offset = pools[pool].len;
+    pools[pool].len += len;
+    Arg::Arena { pool, offset }
 }
 
 /// How the value of `node` lies in `place`.

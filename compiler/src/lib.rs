@@ -11,6 +11,7 @@ pub mod data;
 pub mod diag;
 pub mod driver;
 pub mod emit;
+pub mod explain;
 pub mod import;
 pub mod inspect;
 pub mod ir;

@@ -56,7 +56,7 @@ pub struct Row {
     pub macs: u64,
     /// Bytes of weights as they are stored.
     pub weights: u64,
-    /// Bytes of the arena; of a layer, those of its operand and its result.
+    /// Bytes of the arena; of a layer, those of its operand, its result and its scratch.
     pub arena: u64,
     /// Code, constants, stack and instructions.
     #[serde(flatten)]
@@ -146,7 +146,7 @@ fn one(
         weights: program.kernels.iter().map(package::weight_bytes).sum(),
         arena: match step {
             None => emit::arena_bytes(program),
-            Some(_) => port(&program.input) + port(&program.output),
+            Some(_) => emit::arena_bytes(program) + port(&program.input) + port(&program.output),
         },
         figures,
         macs_per_instruction: figures.instructions.map(|n| macs as f64 / n as f64),

@@ -4,6 +4,7 @@ mod args;
 mod bake;
 mod bench;
 mod compile;
+mod explain;
 mod inspect;
 mod progress;
 mod synth;
@@ -39,6 +40,7 @@ pub struct Cli {
 enum Command {
     Compile(compile::Args),
     Inspect(inspect::Args),
+    Explain(explain::Args),
     Verify(verify::Args),
     Bake(bake::Args),
     Bench(bench::Args),
@@ -69,6 +71,7 @@ impl Cli {
         match &self.command {
             Command::Compile(args) => compile::run(args, &bar),
             Command::Inspect(args) => inspect::run(args, &bar),
+            Command::Explain(args) => explain::run(args, &bar),
             Command::Verify(args) => verify::run(args, &bar),
             Command::Bake(args) => bake::run(args, &bar),
             Command::Bench(args) => bench::run(args, &bar),
@@ -82,6 +85,7 @@ impl Cli {
         let json = match &self.command {
             Command::Compile(args) => args.json,
             Command::Inspect(args) => args.json,
+            Command::Explain(args) => args.json,
             Command::Verify(args) => args.json,
             Command::Bake(_) | Command::Synth(_) => false,
             Command::Bench(args) => args.json,

@@ -10,7 +10,7 @@ use crate::target::Target;
 use std::fmt;
 
 /// More flash than the smallest kernel that a balanced choice may take for a layer.
-const BALANCED_EXTRA: u64 = 8 * 1024;
+pub const BALANCED_EXTRA: u64 = 8 * 1024;
 
 /// A family's answer to a job.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
 use crate::kir::{Kernel, Role};
 use crate::target::Target;
-pub use choose::{Candidate, Outcome};
+pub use choose::{BALANCED_EXTRA, Candidate, Outcome};
 use cost::Cost;
 use memory::{Memory, Value};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,29 @@
+//! `sqc explain`.
+
+use super::{Bar, args, print};
+use sqc::diag::Result;
+use sqc::progress::Progress;
+use sqc::{driver, explain};
+
+/// Shows for every layer the kernels that could compute it, what each would cost, and why one was chosen.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: args::Model,
+    /// What to compile for; `sqc targets` lists them.
+    #[arg(long, value_name = "NAME")]
+    target: String,
+    #[command(flatten)]
+    plan: args::Plan,
+    /// Prints the rankings as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: &Args, bar: &Bar) -> Result<()> {
+    bar.begin("read", 1);
+    let model = driver::read(&args.model.path, args.model.expect())?;
+    let options = args.plan.options();
+    let compiled = driver::compile(model, &args.target, &options, bar, &mut |_, _, _| ())?;
+    print(&explain::explain(&compiled, &options), args.json, bar)
+}

@@ -1,0 +1,285 @@
+//! `sqc explain`: for every layer the kernels that could compute it, what each would cost, and why one was chosen.
+
+use crate::driver::Compiled;
+use crate::inspect;
+use crate::plan::cost::Cost;
+use crate::plan::{self, BALANCED_EXTRA, Candidate, FAMILIES, Optimize, Outcome, Step};
+use crate::table::{Align, Table, grouped};
+use serde::Serialize;
+use std::fmt;
+
+/// The choice for a whole model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Name of the model.
+    pub model: String,
+    /// Name of the target.
+    pub target: String,
+    /// What was preferred: `speed`, `size` or `balanced`.
+    pub optimize: &'static str,
+    /// Every layer, in order.
+    pub layers: Vec<Layer>,
+    /// Predicted instructions of an inference.
+    pub instructions: f64,
+    /// Bytes of tables and, estimated, of code.
+    pub flash: u64,
+    /// How the arena was arranged, and how well.
+    pub memory: String,
+}
+
+/// The choice for a layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layer {
+    /// Its name in the model.
+    pub name: String,
+    /// What it computes, from what to what.
+    pub what: String,
+    /// What its weights are; absent without weights.
+    pub weights: Option<String>,
+    /// Dense multiply-adds.
+    pub macs: u64,
+    /// Every kernel, the chosen one first, then by rank; those that refuse last.
+    pub kernels: Vec<Kernel>,
+}
+
+/// A kernel that was considered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Kernel {
+    /// Name of the family.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub doc: &'static str,
+    /// Whether it is the one.
+    pub chosen: bool,
+    /// What it would cost; absent where it refuses.
+    #[serde(flatten)]
+    pub cost: Option<Predicted>,
+    /// Why it was chosen, or was not.
+    pub why: String,
+}
+
+/// A prediction for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Predicted {
+    /// Executed instructions.
+    pub instructions: f64,
+    /// Bytes of tables.
+    pub tables: u64,
+    /// Bytes of code, estimated.
+    pub code: u64,
+}
+
+/// Why the plan of `c`, made with `options`, is what it is.
+pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
+    let known = inspect::inspect(&c.model).layers;
+    let layer = |step: &Step| {
+        let of_model = known.iter().find(|l| l.name == step.name);
+        let doc = &step.kernel.doc;
+        Layer {
+            name: step.name.clone(),
+            what: doc.strip_prefix(&format!("{}: ", step.name)).unwrap_or(doc).to_owned(),
+            weights: of_model.map(|l| l.weights.to_string()),
+            macs: of_model.map_or(0, |l| l.size.macs),
+            kernels: kernels(&step.ranking, options.optimize),
+        }
+    };
+    Explanation {
+        model: c.model.name.clone(),
+        target: c.target_name.clone(),
+        optimize: goal(options.optimize),
+        layers: c.plan.steps.iter().map(layer).collect(),
+        instructions: c.plan.steps.iter().map(|s| s.cost.instructions).sum(),
+        flash: c.plan.flash(),
+        memory: c.plan.memory.to_string(),
+    }
+}
+
+fn goal(optimize: Optimize) -> &'static str {
+    match optimize {
+        Optimize::Speed => "speed",
+        Optimize::Size => "size",
+        Optimize::Balanced => "balanced",
+    }
+}
+
+/// A ranking with its reasons; the first was chosen.
+fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
+    let costs = |c: &Candidate| match &c.outcome {
+        Outcome::Builds(cost) => Some(*cost),
+        Outcome::Refuses(_) => None,
+    };
+    let built: Vec<Cost> = ranking.iter().filter_map(costs).collect();
+    let smallest = built.iter().map(Cost::flash).min().unwrap_or(0);
+    let reason = |i: usize, c: &Candidate| match &c.outcome {
+        Outcome::Refuses(why) => format!("refuses: {why}"),
+        Outcome::Builds(_) if built.len() == 1 => "chosen: no other can".to_owned(),
+        Outcome::Builds(_) if i == 0 => match optimize {
+            Optimize::Speed => "chosen: fewest instructions".to_owned(),
+            Optimize::Size => "chosen: least flash".to_owned(),
+            Optimize::Balanced => format!("chosen: fewest instructions within {BALANCED_EXTRA} bytes of the smallest"),
+        },
+        Outcome::Builds(cost) => lost(cost, &built[0], smallest, optimize),
+    };
+    let kernel = |(i, c): (usize, &Candidate)| Kernel {
+        name: c.family,
+        doc: FAMILIES.iter().find(|f| f.name == c.family).map_or("", |f| f.doc),
+        chosen: i == 0,
+        cost: costs(c).map(|cost| Predicted {
+            instructions: cost.instructions,
+            tables: cost.tables,
+            code: cost.code,
+        }),
+        why: reason(i, c),
+    };
+    ranking.iter().enumerate().map(kernel).collect()
+}
+
+/// Why a kernel lost against the `best`.
+fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize) -> String {
+    let slower = || format!("{:.2} times the instructions", cost.instructions / best.instructions);
+    let bigger = || {
+        format!(
+            "{} bytes more flash",
+            grouped(cost.flash().saturating_sub(best.flash()))
+        )
+    };
+    match optimize {
+        Optimize::Size if cost.flash() > best.flash() => bigger(),
+        Optimize::Balanced if cost.flash() > smallest + BALANCED_EXTRA => {
+            let over = grouped(cost.flash() - smallest);
+            format!(
+                "{over} bytes more than the smallest; {} are allowed",
+                grouped(BALANCED_EXTRA)
+            )
+        }
+        _ if cost.instructions > best.instructions => slower(),
+        _ => bigger(),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} for {}, --optimize {}", self.model, self.target, self.optimize)?;
+        for layer in &self.layers {
+            write!(f, "\n{layer}")?;
+        }
+        writeln!(
+            f,
+            "\ntotal  {} instructions, {} bytes of flash, {}",
+            grouped(self.instructions as u64),
+            grouped(self.flash),
+            self.memory
+        )
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.what)?;
+        if let Some(weights) = &self.weights {
+            write!(f, "; {weights}; {} MACs", grouped(self.macs))?;
+        }
+        writeln!(f)?;
+        let mut t = Table::new(&[
+            ("  kernel", Align::Left),
+            ("instructions", Align::Right),
+            ("MAC/instruction", Align::Right),
+            ("tables", Align::Right),
+            ("code", Align::Right),
+            ("why", Align::Left),
+        ]);
+        for k in &self.kernels {
+            let mark = if k.chosen { '*' } else { ' ' };
+            let figure = |of: &dyn Fn(&Predicted) -> String| k.cost.as_ref().map_or_else(|| "-".to_owned(), of);
+            t.row([
+                format!("{mark} {}", k.name),
+                figure(&|c| grouped(c.instructions as u64)),
+                figure(&|c| match self.macs {
+                    0 => "-".to_owned(),
+                    macs => format!("{:.2}", macs as f64 / c.instructions),
+                }),
+                figure(&|c| grouped(c.tables)),
+                figure(&|c| grouped(c.code)),
+                k.why.clone(),
+            ]);
+        }
+        write!(f, "{t}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builds(family: &'static str, instructions: f64, tables: u64, code: u64) -> Candidate {
+        let cost = Cost {
+            instructions,
+            tables,
+            code,
+        };
+        Candidate {
+            family,
+            outcome: Outcome::Builds(cost),
+        }
+    }
+
+    fn refuses(family: &'static str, why: &str) -> Candidate {
+        Candidate {
+            family,
+            outcome: Outcome::Refuses(why.into()),
+        }
+    }
+
+    fn layer(ranking: &[Candidate], optimize: Optimize) -> String {
+        let layer = Layer {
+            name: "conv1".into(),
+            what: "ternary 3x3 convolution, i8[8x8x64] to i8[8x8x64]".into(),
+            weights: Some("ternary a=0.1, zeros 50.0 %".into()),
+            macs: 2_359_296,
+            kernels: kernels(ranking, optimize),
+        };
+        layer.to_string()
+    }
+
+    #[test]
+    fn every_loser_has_a_reason() {
+        let ranking = [
+            builds("words", 1_000_000.0, 9216, 400),
+            builds("scalar", 2_500_000.0, 36_864, 300),
+            builds("unrolled", 500_000.0, 0, 40_000),
+            refuses("xnor", "operand is not packed"),
+        ];
+        assert_eq!(
+            layer(&ranking, Optimize::Balanced),
+            "conv1: ternary 3x3 convolution, i8[8x8x64] to i8[8x8x64]; ternary a=0.1, zeros 50.0 %; 2,359,296 MACs\n  \
+             kernel    instructions  MAC/instruction  tables    code  why\n\
+             * words        1,000,000             2.36   9,216     400  chosen: fewest instructions within 8192 bytes of the smallest\n  \
+             scalar       2,500,000             0.94  36,864     300  27,548 bytes more than the smallest; 8,192 are allowed\n  \
+             unrolled       500,000             4.72       0  40,000  30,384 bytes more than the smallest; 8,192 are allowed\n  \
+             xnor                 -                -       -       -  refuses: operand is not packed\n"
+        );
+    }
+
+    #[test]
+    fn the_goal_decides_what_counts() {
+        let ranking = [builds("words", 2000.0, 100, 50), builds("scalar", 1000.0, 400, 50)];
+        let why = |ranking: &[Candidate], goal| -> Vec<String> {
+            let all = kernels(ranking, goal);
+            all.into_iter().map(|k| k.why).collect()
+        };
+        assert_eq!(
+            why(&ranking, Optimize::Size),
+            ["chosen: least flash", "300 bytes more flash"]
+        );
+        let [words, scalar] = ranking;
+        assert_eq!(
+            why(&[scalar, words], Optimize::Speed),
+            ["chosen: fewest instructions", "2.00 times the instructions"]
+        );
+        let alone = [builds("scalar", 1.0, 1, 1), refuses("words", "operand is packed")];
+        assert_eq!(
+            why(&alone, Optimize::Speed),
+            ["chosen: no other can", "refuses: operand is packed"]
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! `sqc explain` through the binary: every layer has one choice, and a reason for each kernel.
+
+use serde_json::Value;
+use sq_tests::{MODELS, binary, committed};
+use sqc::kernels::FAMILIES;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+fn explain(stem: &str, goal: &str, json: bool) -> String {
+    let mut command = Command::new(binary::sqc());
+    command
+        .arg("explain")
+        .arg(committed(stem))
+        .args(["--target", "cortex-m4", "--optimize", goal]);
+    if json {
+        command.arg("--json");
+    }
+    let output = command.output().expect("sqc runs");
+    assert!(output.status.success(), "{stem}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn every_kernel_of_every_layer_has_a_reason() {
+    let families: BTreeSet<&str> = FAMILIES.iter().map(|f| f.name).collect();
+    for stem in MODELS {
+        for goal in ["speed", "size"] {
+            let found: Value = serde_json::from_str(&explain(stem, goal, true)).expect("JSON");
+            let layers = found["layers"].as_array().expect("layers");
+            assert_eq!(layers.len(), 4, "{stem}");
+            for layer in layers {
+                let kernels = layer["kernels"].as_array().expect("kernels");
+                let names: BTreeSet<&str> = kernels.iter().map(|k| k["name"].as_str().expect("a name")).collect();
+                assert_eq!(names, families, "{stem} {}", layer["name"]);
+                let chosen: Vec<bool> = kernels.iter().map(|k| k["chosen"] == true).collect();
+                assert!(chosen[0] && !chosen[1..].contains(&true), "{layer}");
+                // What the goal counts rises from kernel to kernel; what refuses comes last, and costs nothing.
+                let cost = |k: &Value| match goal {
+                    "size" => Some(k["tables"].as_f64()? + k["code"].as_f64()?),
+                    _ => k["instructions"].as_f64(),
+                };
+                let costs: Vec<f64> = kernels.iter().map_while(cost).collect();
+                assert!(costs.is_sorted(), "{layer}");
+                for (i, k) in kernels.iter().enumerate() {
+                    let why = k["why"].as_str().expect("a reason");
+                    assert_eq!(why.starts_with("refuses: "), i >= costs.len(), "{why}");
+                    assert_eq!(why.starts_with("chosen: "), i == 0, "{why}");
+                    assert!(k["doc"].as_str().is_some_and(|d| !d.is_empty()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_text_names_what_the_json_holds() {
+    let text = explain("lenet5_int8", "balanced", false);
+    let found: Value = serde_json::from_str(&explain("lenet5_int8", "balanced", true)).expect("JSON");
+    assert!(
+        text.starts_with("lenet5_int8 for cortex-m4, --optimize balanced\n"),
+        "{text}"
+    );
+    for layer in found["layers"].as_array().expect("layers") {
+        for key in ["name", "what", "weights"] {
+            let word = layer[key].as_str().expect("a text");
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        for kernel in layer["kernels"].as_array().expect("kernels") {
+            let (name, why) = (kernel["name"].as_str(), kernel["why"].as_str());
+            let is_line = |l: &str| l.contains(name.expect("a name")) && l.ends_with(why.expect("a reason"));
+            assert!(text.lines().any(is_line), "{kernel}: {text}");
+        }
+    }
+}
