@@ -7,6 +7,7 @@
 #endif
 
 #include <immintrin.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -21,12 +22,12 @@ typedef __m256i sq_i32x8;
 
 #define SQ_OP(out, name, args, ...) static inline sq_##out sq_##name args { return __VA_ARGS__; }
 
-SQ_OP(u8x16, load_u8x16, (const uint8_t *x, uint32_t at), _mm_loadu_si128((const __m128i *)(const void *)(x + at)))
-static inline void sq_store_u8x16(uint8_t *x, uint32_t at, sq_u8x16 v) { _mm_storeu_si128((__m128i *)(void *)(x + at), v); }
-SQ_OP(i8x16, load_i8x16, (const int8_t *x, uint32_t at), _mm_loadu_si128((const __m128i *)(const void *)(x + at)))
-static inline void sq_store_i8x16(int8_t *x, uint32_t at, sq_i8x16 v) { _mm_storeu_si128((__m128i *)(void *)(x + at), v); }
-SQ_OP(u8x32, load_u8x32, (const uint8_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_u8x32(uint8_t *x, uint32_t at, sq_u8x32 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(u8x16, load_u8x16, (const uint8_t *x, size_t at), _mm_loadu_si128((const __m128i *)(const void *)(x + at)))
+static inline void sq_store_u8x16(uint8_t *x, size_t at, sq_u8x16 v) { _mm_storeu_si128((__m128i *)(void *)(x + at), v); }
+SQ_OP(i8x16, load_i8x16, (const int8_t *x, size_t at), _mm_loadu_si128((const __m128i *)(const void *)(x + at)))
+static inline void sq_store_i8x16(int8_t *x, size_t at, sq_i8x16 v) { _mm_storeu_si128((__m128i *)(void *)(x + at), v); }
+SQ_OP(u8x32, load_u8x32, (const uint8_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_u8x32(uint8_t *x, size_t at, sq_u8x32 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(u8x32, splat_u8x32, (uint8_t x), _mm256_set1_epi8((int8_t)x))
 SQ_OP(u8x32, and_u8x32, (sq_u8x32 a, sq_u8x32 b), _mm256_and_si256(a, b))
 SQ_OP(u8x32, or_u8x32, (sq_u8x32 a, sq_u8x32 b), _mm256_or_si256(a, b))
@@ -38,8 +39,8 @@ SQ_OP(u8x32, min_u8x32, (sq_u8x32 a, sq_u8x32 b), _mm256_min_epu8(a, b))
 SQ_OP(u8x32, max_u8x32, (sq_u8x32 a, sq_u8x32 b), _mm256_max_epu8(a, b))
 #define sq_shr_u8x32(a, n) _mm256_and_si256(_mm256_srli_epi16(a, n), _mm256_set1_epi8((int8_t)(255 >> (n))))
 
-SQ_OP(i8x32, load_i8x32, (const int8_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_i8x32(int8_t *x, uint32_t at, sq_i8x32 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(i8x32, load_i8x32, (const int8_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_i8x32(int8_t *x, size_t at, sq_i8x32 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(i8x32, splat_i8x32, (int8_t x), _mm256_set1_epi8(x))
 SQ_OP(i8x32, and_i8x32, (sq_i8x32 a, sq_i8x32 b), _mm256_and_si256(a, b))
 SQ_OP(i8x32, or_i8x32, (sq_i8x32 a, sq_i8x32 b), _mm256_or_si256(a, b))
@@ -50,8 +51,8 @@ SQ_OP(i8x32, sub_i8x32, (sq_i8x32 a, sq_i8x32 b), _mm256_sub_epi8(a, b))
 SQ_OP(i8x32, min_i8x32, (sq_i8x32 a, sq_i8x32 b), _mm256_min_epi8(a, b))
 SQ_OP(i8x32, max_i8x32, (sq_i8x32 a, sq_i8x32 b), _mm256_max_epi8(a, b))
 
-SQ_OP(u16x16, load_u16x16, (const uint16_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_u16x16(uint16_t *x, uint32_t at, sq_u16x16 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(u16x16, load_u16x16, (const uint16_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_u16x16(uint16_t *x, size_t at, sq_u16x16 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(u16x16, splat_u16x16, (uint16_t x), _mm256_set1_epi16((int16_t)x))
 SQ_OP(u16x16, and_u16x16, (sq_u16x16 a, sq_u16x16 b), _mm256_and_si256(a, b))
 SQ_OP(u16x16, or_u16x16, (sq_u16x16 a, sq_u16x16 b), _mm256_or_si256(a, b))
@@ -65,8 +66,8 @@ SQ_OP(u16x16, mul_u16x16, (sq_u16x16 a, sq_u16x16 b), _mm256_mullo_epi16(a, b))
 #define sq_shl_u16x16(a, n) _mm256_slli_epi16(a, n)
 #define sq_shr_u16x16(a, n) _mm256_srli_epi16(a, n)
 
-SQ_OP(i16x16, load_i16x16, (const int16_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_i16x16(int16_t *x, uint32_t at, sq_i16x16 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(i16x16, load_i16x16, (const int16_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_i16x16(int16_t *x, size_t at, sq_i16x16 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(i16x16, splat_i16x16, (int16_t x), _mm256_set1_epi16(x))
 SQ_OP(i16x16, and_i16x16, (sq_i16x16 a, sq_i16x16 b), _mm256_and_si256(a, b))
 SQ_OP(i16x16, or_i16x16, (sq_i16x16 a, sq_i16x16 b), _mm256_or_si256(a, b))
@@ -79,8 +80,8 @@ SQ_OP(i16x16, max_i16x16, (sq_i16x16 a, sq_i16x16 b), _mm256_max_epi16(a, b))
 SQ_OP(i16x16, mul_i16x16, (sq_i16x16 a, sq_i16x16 b), _mm256_mullo_epi16(a, b))
 #define sq_shr_i16x16(a, n) _mm256_srai_epi16(a, n)
 
-SQ_OP(u32x8, load_u32x8, (const uint32_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_u32x8(uint32_t *x, uint32_t at, sq_u32x8 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(u32x8, load_u32x8, (const uint32_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_u32x8(uint32_t *x, size_t at, sq_u32x8 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(u32x8, splat_u32x8, (uint32_t x), _mm256_set1_epi32((int32_t)x))
 SQ_OP(u32x8, and_u32x8, (sq_u32x8 a, sq_u32x8 b), _mm256_and_si256(a, b))
 SQ_OP(u32x8, or_u32x8, (sq_u32x8 a, sq_u32x8 b), _mm256_or_si256(a, b))
@@ -94,8 +95,8 @@ SQ_OP(u32x8, mul_u32x8, (sq_u32x8 a, sq_u32x8 b), _mm256_mullo_epi32(a, b))
 #define sq_shl_u32x8(a, n) _mm256_slli_epi32(a, n)
 #define sq_shr_u32x8(a, n) _mm256_srli_epi32(a, n)
 
-SQ_OP(i32x8, load_i32x8, (const int32_t *x, uint32_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
-static inline void sq_store_i32x8(int32_t *x, uint32_t at, sq_i32x8 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
+SQ_OP(i32x8, load_i32x8, (const int32_t *x, size_t at), _mm256_loadu_si256((const __m256i *)(const void *)(x + at)))
+static inline void sq_store_i32x8(int32_t *x, size_t at, sq_i32x8 v) { _mm256_storeu_si256((__m256i *)(void *)(x + at), v); }
 SQ_OP(i32x8, splat_i32x8, (int32_t x), _mm256_set1_epi32(x))
 SQ_OP(i32x8, and_i32x8, (sq_i32x8 a, sq_i32x8 b), _mm256_and_si256(a, b))
 SQ_OP(i32x8, or_i32x8, (sq_i32x8 a, sq_i32x8 b), _mm256_or_si256(a, b))
@@ -108,19 +109,19 @@ SQ_OP(i32x8, max_i32x8, (sq_i32x8 a, sq_i32x8 b), _mm256_max_epi32(a, b))
 SQ_OP(i32x8, mul_i32x8, (sq_i32x8 a, sq_i32x8 b), _mm256_mullo_epi32(a, b))
 #define sq_shr_i32x8(a, n) _mm256_srai_epi32(a, n)
 
-static inline sq_u8x32 sq_repeat4_u8x32(const uint8_t *x, uint32_t at)
+static inline sq_u8x32 sq_repeat4_u8x32(const uint8_t *x, size_t at)
 {
     int32_t four;
     memcpy(&four, x + at, 4);
     return _mm256_set1_epi32(four);
 }
-static inline sq_i8x32 sq_repeat4_i8x32(const int8_t *x, uint32_t at)
+static inline sq_i8x32 sq_repeat4_i8x32(const int8_t *x, size_t at)
 {
     int32_t four;
     memcpy(&four, x + at, 4);
     return _mm256_set1_epi32(four);
 }
-SQ_OP(u32x8, repeat1_u32x8, (const uint32_t *x, uint32_t at), _mm256_set1_epi32((int32_t)x[at]))
+SQ_OP(u32x8, repeat1_u32x8, (const uint32_t *x, size_t at), _mm256_set1_epi32((int32_t)x[at]))
 static inline sq_u8x32 sq_popcnt_u8x32(sq_u8x32 a)
 {
     /* One bits of the numbers 0 to 15, in both halves. */

@@ -22,7 +22,7 @@ const VECTORS: usize = 3;
 pub const TOLERANCE: f32 = 1e-4;
 
 /// What kernels call the tables of their weights.
-const WEIGHTS: [&str; 4] = ["weights", "plus", "minus", "live"];
+const WEIGHTS: [&str; 5] = ["weights", "plus", "minus", "live", "codes"];
 
 /// What generated code is held against.
 #[derive(Clone, Debug, Default)]

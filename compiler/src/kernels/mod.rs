@@ -1,10 +1,12 @@
 //! The kernels, each written once as a builder over the kernel IR. One family a file, one row in [`FAMILIES`].
 
 mod bits;
+mod im2col;
 mod nest;
 pub mod pool;
 mod scalar;
 mod tiles;
+mod vector_dot;
 mod vector_xnor;
 mod view;
 mod window;
@@ -37,6 +39,18 @@ pub const FAMILIES: &[Family] = &[
         doc: "packed signs by packed weights, a vector of outputs at a time",
         refuses: vector_xnor::refuses,
         build: vector_xnor::build,
+    },
+    Family {
+        name: "vector-dot",
+        doc: "bytes by weights expanded to bytes, dot products of four",
+        refuses: vector_dot::refuses,
+        build: vector_dot::build,
+    },
+    Family {
+        name: "vector-code",
+        doc: "bytes by packed weights under masks, dot products of four",
+        refuses: vector_dot::refuses_codes,
+        build: vector_dot::build_codes,
     },
     Family {
         name: "xnor",

@@ -5,7 +5,7 @@
 //! tile. The sites of a pooling window are pixels of one tile, so pooling is a maximum between registers.
 
 use super::nest::{Finish, Job};
-use super::view::{Layout, WORD};
+use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
 use crate::ir::Epilogue;
 use crate::kir::build::{Builder, idx, int, ints, splat};
@@ -43,12 +43,22 @@ pub struct Tile<'a> {
     pub cols: Taps,
     /// Which block of `lanes * blocks` outputs.
     pub block: Expr,
+    /// Which of the blocks that were prepared together.
+    pub slot: usize,
 }
 
 impl Shape {
     /// Outputs of a block.
     pub fn outputs(&self) -> usize {
         self.lanes * self.blocks
+    }
+
+    /// Blocks that the outermost loop takes together: those of a word, where signs are packed.
+    pub fn slots(&self, job: &Job) -> usize {
+        match job.y.layout {
+            Layout::Packed => WORD.div_ceil(self.outputs()),
+            _ => 1,
+        }
     }
 
     /// The type of sums.
@@ -59,17 +69,24 @@ impl Shape {
 
 /// How a family takes sums.
 pub trait Sums {
-    /// What the outermost loop does first for the outputs of a block.
-    fn prepare(&self, _: &mut Builder, _block: &Expr) {}
+    /// What the outermost loop does first for the outputs of a block, one of [`Shape::slots`].
+    fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: usize) {}
 
     /// The sums of a tile's sites, `[site][vector]`, as [`Shape::sums`].
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>>;
 }
 
-/// Builds the kernel of `job`. `declare` adds the family's buffers; no sum exceeds `bound`.
-pub fn nest<S: Sums>(job: &Job, shape: Shape, bound: i64, declare: impl FnOnce(&mut Builder, Buf) -> S) -> Kernel {
+/// Builds the kernel of `job`, whose operand is `given` with the range of its elements: the family may make another of it.
+/// `declare` adds the family's buffers; no sum exceeds `bound`.
+pub fn nest<S: Sums>(
+    job: &Job,
+    (given, range): (View, (i64, i64)),
+    shape: Shape,
+    bound: i64,
+    declare: impl FnOnce(&mut Builder, Buf) -> S,
+) -> Kernel {
     let mut b = Builder::new(&job.name, &job.doc);
-    let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+    let x = b.param("x", given.ty(), given.elements(), Role::In, range);
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
     let finish = VectorFinish::declare(&mut b, job, shape, bound);
     let family = declare(&mut b, x);
@@ -112,8 +129,8 @@ impl<S: Sums> Nest<'_, S> {
     /// The outputs `g * group ..`, of which there are `valid`.
     fn group(&self, b: &mut Builder, g: &Expr, group: usize, valid: usize) {
         let blocks = group / self.shape.outputs();
-        for block in 0..blocks {
-            self.family.prepare(b, &(g.clone() * idx(blocks) + idx(block)));
+        for slot in 0..blocks {
+            self.family.prepare(b, &(g.clone() * idx(blocks) + idx(slot)), slot);
         }
         let job = self.job;
         let [kh, kw] = job.kernel();
@@ -170,16 +187,16 @@ impl<S: Sums> Nest<'_, S> {
             _ => vec![],
         };
         let blocks = group / self.shape.outputs();
-        for block in 0..blocks {
-            let index = b.val("block", g.clone() * idx(blocks) + idx(block));
-            let outputs = self.outputs(b, at, &index);
+        for slot in 0..blocks {
+            let index = b.val("block", g.clone() * idx(blocks) + idx(slot));
+            let outputs = self.outputs(b, at, &index, slot);
             for (t, sums) in outputs.into_iter().enumerate() {
                 let col = idx(at.col.start) + at.first.clone() + idx(t);
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
                     VectorFinish::Threshold(table) => {
                         for (q, sum) in sums.into_iter().enumerate() {
-                            let lane = block * self.shape.outputs() + q * self.shape.lanes;
+                            let lane = slot * self.shape.outputs() + q * self.shape.lanes;
                             let mask = self.mask(b, sum, *table, first.clone() + idx(q * self.shape.lanes));
                             b.set(bits[t], Expr::Var(bits[t]) | (mask << int(lane as i64, Ty::U32)));
                         }
@@ -200,7 +217,7 @@ impl<S: Sums> Nest<'_, S> {
     }
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
-    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr) -> Vec<Vec<Expr>> {
+    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: usize) -> Vec<Vec<Expr>> {
         let geom = &self.job.geom;
         let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
         for t in 0..at.count {
@@ -232,6 +249,7 @@ impl<S: Sums> Nest<'_, S> {
                         rows,
                         cols,
                         block: block.clone(),
+                        slot,
                     },
                 ),
             };

@@ -81,7 +81,10 @@ pub fn build(job: &Job) -> Kernel {
             pixels: 2,
         },
     };
-    tiles::nest(job, shape, job.taps() as i64, |b, x| Xnor {
+    // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
+    let [kh, kw] = job.kernel();
+    let bound = 2 * (kh * kw * job.inputs().next_multiple_of(WORD)) as i64;
+    tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| Xnor {
         job,
         shape,
         whole,

@@ -395,7 +395,7 @@ impl Translator<'_> {
                     for j in l * share..(l + 1) * share {
                         self.insts
                             .push(Inst::Bin(BinOp::Mul, Ty::I32, product, at[1] + j, at[2] + j));
-                        self.insts.push(add(Ty::I32, d + l, product));
+                        self.insts.push(add(ty.scalar(), d + l, product));
                     }
                 }
                 self.release([(product, Some(1))]);

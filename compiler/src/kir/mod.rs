@@ -48,7 +48,7 @@ pub enum Ty {
     I64,
     /// IEEE 754 binary32.
     F32,
-    /// Index of an array element: `usize` in Rust, `uint32_t` in C; never negative, always below 2^31.
+    /// Index of an array element: `usize` in Rust, `size_t` in C; never negative, always below 2^31.
     Idx,
     /// Lanes of one scalar type, at least 2. Buffers hold scalars only.
     Vec(Lane, u8),
@@ -145,7 +145,8 @@ pub enum VecOp {
     Splat(Ty),
     /// The same bits as another vector type of as many bits.
     Bits(Ty),
-    /// `acc, a, b`: to each lane of `acc` (`i32`) is added the sum of `a * b` over its share of the lanes of `a` and `b`.
+    /// `acc, a, b`: to each lane of `acc` (`i16` or `i32`) is added the sum of `a * b` over its share of the lanes of `a` and
+    /// `b`, which are narrower.
     Dot,
     /// `table, index`: for each lane of `index` (`u8`, below 16) that lane of `table`, which has 16 of 8 bits.
     Lookup,

@@ -275,7 +275,8 @@ impl Scope<'_> {
             (VecOp::Dot, &[acc, a, b]) => {
                 let byte = |ty: Ty| matches!(ty.scalar(), Ty::U8 | Ty::I8 | Ty::I16);
                 let share = many(a) && a.lanes() == b.lanes() && a.lanes().is_multiple_of(acc.lanes());
-                (acc, acc.scalar() == Ty::I32 && byte(a) && byte(b) && share)
+                let wider = matches!(acc.scalar(), Ty::I16 | Ty::I32) && acc.width() > a.width();
+                (acc, wider && byte(a) && byte(b) && share)
             }
             (VecOp::Lookup, &[table, index]) => {
                 let bytes = table.lanes() == 16 && matches!(table.scalar(), Ty::U8 | Ty::I8);

@@ -87,7 +87,9 @@ pub fn candidates(
         }
     }
     let smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
-    let too_big = |c: &Cost| options.optimize == Optimize::Balanced && c.flash() > smallest + BALANCED_EXTRA;
+    // Where flash has no limit, bytes are no reason to be slower.
+    let scarce = options.flash.or(target.memory.flash).is_some();
+    let too_big = |c: &Cost| options.optimize == Optimize::Balanced && scarce && c.flash() > smallest + BALANCED_EXTRA;
     let rank = |c: &Cost| match options.optimize {
         Optimize::Size => (false, c.flash() as f64, c.instructions),
         _ => (too_big(c), c.instructions, c.flash() as f64),

@@ -74,7 +74,7 @@ impl Printer<'_> {
                 }
                 Stmt::For { var, trip, body, .. } => {
                     let v = variable(k, *var);
-                    *out += &format!("{pad}for (uint32_t {v} = 0; {v} < {trip}u; {v}++) {{\n");
+                    *out += &format!("{pad}for (size_t {v} = 0; {v} < {trip}u; {v}++) {{\n");
                     self.block(k, body, depth + 1, out);
                     *out += &format!("{pad}}}\n");
                 }
@@ -335,7 +335,9 @@ pub fn ty(t: Ty) -> Cow<'static, str> {
         Ty::Bool => "bool",
         Ty::U8 => "uint8_t",
         Ty::I8 => "int8_t",
-        Ty::U32 | Ty::Idx => "uint32_t",
+        Ty::U32 => "uint32_t",
+        // A narrower type would wrap, and keep compilers from stepping addresses on 64-bit machines.
+        Ty::Idx => "size_t",
         Ty::I32 => "int32_t",
         Ty::I64 => "int64_t",
         Ty::F32 => "float",

@@ -66,7 +66,7 @@ fn interface(name: &str, p: &Program, m: &Meta) -> String {
         fields = "    uint8_t unused;\n".into();
     }
     format!(
-        "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdbool.h>\n#include <stdint.h>\n\n\
+        "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n\n\
          #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
          /* Elements of a sample and of a result; row-major. */\n\
          #define {upper}_INPUT_LEN {}\n#define {upper}_OUTPUT_LEN {}\n\

@@ -109,7 +109,10 @@ fn statement(k: &Kernel, s: &Stmt) -> TokenStream {
         Stmt::Set(v, e) => set(k, *v, e),
         Stmt::Store(b, i, e) if k.ty(e).lanes() > 1 => {
             let (name, i, op, e) = (buffer(k, *b), expr(k, i), op("store", k.ty(e)), expr(k, e));
-            quote!(unsafe { #op(&mut #name[..], #i, #e) };)
+            quote!({
+                let stored = #e;
+                unsafe { #op(&mut #name[..], #i, stored) }
+            })
         }
         Stmt::Store(b, i, e) => {
             let (to, e) = (element(k, *b, i), expr(k, e));

@@ -1,0 +1,831 @@
+//! 8-bit operands by weights on dot product instructions: each lane sums four products of one output at a time.
+//!
+//! Two families share this file. `vector-dot` expands packed weights to bytes once for each block of outputs and uses them for
+//! every pixel; 8-bit weights are bytes already. `vector-code` is for the one pixel of a dense layer: codes stay packed, and a
+//! mask picks those of one place in every byte. What is left beside it scales the products by a power of two, which one shift of
+//! the final sum takes back; a place that would leave the operand's type is shifted down first.
+
+use super::im2col;
+use super::nest::Job;
+use super::tiles::{self, Shape, Sums, Tile};
+use super::view::Layout;
+use super::window::Taps;
+use crate::ir::{Depth, Elem, WeightData};
+use crate::kir::build::{Builder, idx, int, ints, splat};
+use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, Var, VecOp};
+use crate::target::Simd;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Products that one lane sums at a time.
+const SHARE: usize = 4;
+
+/// Pixels below which expanding weights does not pay.
+const FEW: usize = 8;
+
+/// The dot product of a target.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    /// Lanes of the final sums.
+    lanes: usize,
+    /// Type of the first operand, `u8` or `i8`; the second is `i8`.
+    first: Ty,
+    /// Whether the instruction sums pairs in 16 bits.
+    short: bool,
+}
+
+impl Machine {
+    fn of(simd: &Simd) -> Option<Machine> {
+        let form = |first: Ty, short: bool| {
+            let operations = |n: usize| {
+                let b = SHARE * n;
+                let sums = if short {
+                    Ty::I16.times(2 * n as u8)
+                } else {
+                    Ty::I32.times(n as u8)
+                };
+                let mut all: Vec<String> = [
+                    "load_i32",
+                    "splat_i32",
+                    "add_i32",
+                    "sub_i32",
+                    "max_i32",
+                    "ge_mask_i32",
+                    "shr_i32",
+                ]
+                .iter()
+                .map(|o| format!("{o}x{n}"))
+                .collect();
+                all.extend(
+                    [
+                        "load_u8",
+                        "load_i8",
+                        "store_i8",
+                        "repeat4_u8",
+                        "repeat4_i8",
+                        "and_u8",
+                        "shr_u8",
+                    ]
+                    .map(|o| format!("{o}x{b}")),
+                );
+                all.push(format!("dot_{sums}_{first}x{b}_i8x{b}"));
+                all.push(format!("cast_i8x{b}_u8x{b}"));
+                if short {
+                    all.extend([format!("pairs_{sums}"), format!("add_{sums}")]);
+                }
+                all
+            };
+            let lanes = tiles::widest(simd, operations)?;
+            Some(Machine { lanes, first, short })
+        };
+        form(Ty::U8, false)
+            .or_else(|| form(Ty::I8, false))
+            .or_else(|| form(Ty::U8, true))
+    }
+
+    fn bytes(&self, ty: Ty) -> Ty {
+        ty.times((SHARE * self.lanes) as u8)
+    }
+
+    /// The type that dot products are added to.
+    fn sums(&self) -> Ty {
+        match self.short {
+            true => Ty::I16.times(2 * self.lanes as u8),
+            false => Ty::I32.times(self.lanes as u8),
+        }
+    }
+}
+
+/// Why neither family can build `job`, if so.
+fn unfit(job: &Job) -> Option<String> {
+    if !matches!(job.x.elem, Elem::I8 | Elem::U8) || !job.integer() {
+        return Some("sums are not of 8-bit integers".into());
+    }
+    if job.geom.groups != 1 {
+        return Some(format!("{} groups", job.geom.groups));
+    }
+    Machine::of(job.simd)
+        .is_none()
+        .then(|| "the target has no dot product of bytes".into())
+}
+
+fn pixels(job: &Job) -> usize {
+    job.y.h * job.y.w * job.pool.map_or(1, |p| p.size[0] * p.size[1])
+}
+
+/// Why `vector-dot` cannot build `job`, if so.
+pub fn refuses(job: &Job) -> Option<String> {
+    let few = pixels(job) < FEW && job.packed_codes().is_some();
+    let wide = job.packed_codes().is_none() && Machine::of(job.simd).is_some_and(|m| m.short);
+    unfit(job)
+        .or_else(|| few.then(|| format!("{} pixels are too few to expand weights for", pixels(job))))
+        .or_else(|| wide.then(|| "16 bits do not hold two products with 8-bit weights".into()))
+}
+
+/// Why `vector-code` cannot build `job`, if so.
+pub fn refuses_codes(job: &Job) -> Option<String> {
+    let wrong = match () {
+        _ if job.packed_codes().is_none() => "weights are neither binary nor ternary".into(),
+        _ if pixels(job) != 1 => format!("{} pixels", pixels(job)),
+        _ if !direct(job) => format!("{} inputs of a pixel are not taken four by four", job.inputs()),
+        _ => return unfit(job),
+    };
+    unfit(job).or(Some(wrong))
+}
+
+/// Whether four taps at a time can be read where they are.
+fn direct(job: &Job) -> bool {
+    let neighbours = job.x.layout == Layout::Interleaved || job.x.h * job.x.w == 1;
+    neighbours && job.inputs().is_multiple_of(SHARE)
+}
+
+/// Bits of a packed code, and the codes of a byte.
+fn code(depth: Depth) -> (u32, usize) {
+    let bits = if depth == Depth::Binary { 1 } else { 2 };
+    (bits, 8 / bits as usize)
+}
+
+/// The operand as the dot product takes it.
+struct Operand {
+    buf: Buf,
+    /// The buffer's type, and the type that the instruction wants; both hold every element.
+    held: Ty,
+    wanted: Ty,
+    /// What was added to every element.
+    offset: i64,
+}
+
+impl Operand {
+    /// Takes the operand as it is if its elements are of type `wanted`, else a copy half the range away.
+    fn new(b: &mut Builder, job: &Job, machine: &Machine, wanted: Ty, x: Buf) -> Operand {
+        let held = job.x.ty();
+        if holds(wanted, job.x_range) {
+            return Operand {
+                buf: x,
+                held,
+                wanted,
+                offset: 0,
+            };
+        }
+        let n = job.x.elements();
+        let copy = b.param("moved", wanted, n, Role::Scratch, wanted.range());
+        let lanes = machine.bytes(Ty::U8).lanes() as usize;
+        // Half the range away is the other sign bit.
+        let flip = |e: Expr, ty: Ty, top: Expr| (e ^ top).cast(ty);
+        if n >= lanes && job.simd.has(&format!("xor_{}", machine.bytes(held))) {
+            b.each("i", n / lanes, false, |b, i| {
+                let at = i * idx(lanes);
+                let v = b.load_n(x, at.clone(), lanes, machine.bytes(held));
+                let top = splat(int(top(held), held), machine.bytes(held));
+                b.store(copy, at, flip(v, machine.bytes(wanted), top));
+            });
+        }
+        let done = if n >= lanes { n / lanes * lanes } else { 0 };
+        if done < n {
+            b.each("i", n - done, false, |b, i| {
+                let v = b.load(x, idx(done) + i.clone());
+                b.store(copy, idx(done) + i, flip(v, wanted, int(top(held), held)));
+            });
+        }
+        Operand {
+            buf: copy,
+            held: wanted,
+            wanted,
+            offset: if wanted == Ty::U8 { 128 } else { -128 },
+        }
+    }
+
+    /// Four elements, again and again.
+    fn repeat(&self, b: &Builder, machine: &Machine, at: Expr) -> Expr {
+        let four = b.load_n(self.buf, at, SHARE, machine.bytes(self.held));
+        if self.held == self.wanted {
+            four
+        } else {
+            four.cast(machine.bytes(self.wanted))
+        }
+    }
+}
+
+/// The number whose only bit is the highest of a byte.
+fn top(ty: Ty) -> i64 {
+    if ty == Ty::U8 { 128 } else { -128 }
+}
+
+/// Products of `a` and `b` added to a sum.
+fn dot(acc: Var, a: Expr, b: Expr) -> Expr {
+    Expr::Vector(VecOp::Dot, vec![Expr::Var(acc), a, b])
+}
+
+/// Builds `vector-dot`.
+pub fn build(job: &Job) -> Kernel {
+    let machine = Machine::of(job.simd).expect("asked before");
+    let shape = match machine.lanes {
+        16 => Shape {
+            lanes: 16,
+            blocks: if job.y.layout == Layout::Packed { 2 } else { 4 },
+            pixels: if job.y.layout == Layout::Packed { 8 } else { 5 },
+        },
+        8 => Shape {
+            lanes: 8,
+            blocks: 2,
+            pixels: 4,
+        },
+        _ => Shape {
+            lanes: 4,
+            blocks: 4,
+            pixels: 4,
+        },
+    };
+    let given = job.x;
+    let patches = (!direct(job)).then(|| im2col::plan(job, SHARE));
+    let inner = patches.as_ref().unwrap_or(job);
+    let bound = bound(inner, machine.first);
+    tiles::nest(inner, (given, job.x_range), shape, bound, |b, x| {
+        let wanted = machine.first;
+        let (x, offset) = match &patches {
+            None => {
+                let x = Operand::new(b, inner, &machine, wanted, x);
+                let offset = x.offset;
+                (x, offset)
+            }
+            Some(_) => {
+                let (buf, offset) = im2col::gather(b, job, inner, wanted, x);
+                (
+                    Operand {
+                        buf,
+                        held: wanted,
+                        wanted,
+                        offset,
+                    },
+                    offset,
+                )
+            }
+        };
+        let weights = Weights::declare(b, inner, shape);
+        Dot {
+            job: inner,
+            machine,
+            shape,
+            x,
+            offset,
+            weights,
+            corrections: RefCell::default(),
+        }
+    })
+}
+
+/// No sum is greater, as far as the verifier can tell: an operand that is moved by half its range comes back by a table whose
+/// entries it takes at their greatest.
+fn bound(job: &Job, wanted: Ty) -> i64 {
+    let weight = match &job.weights.data {
+        WeightData::Coded { depth, .. } => i64::from(depth.range().0.unsigned_abs()),
+        WeightData::Float(_) => unreachable!("sums are integers"),
+    };
+    let (lo, hi) = job.x_range;
+    let x = if holds(wanted, (lo, hi)) {
+        lo.abs().max(hi.abs())
+    } else {
+        255 + 128
+    };
+    job.taps() as i64 * x * weight
+}
+
+/// Whether a type holds every number of a range.
+fn holds(ty: Ty, range: (i64, i64)) -> bool {
+    ty.range().0 <= range.0 && range.1 <= ty.range().1
+}
+
+/// Weights as bytes `[step][output of the block][tap of the step]`, for one block of outputs or for all.
+enum Weights {
+    /// For all blocks, as they are.
+    Bytes(Buf),
+    /// Packed for all blocks; expanded for those of a slot each.
+    Codes { packed: Buf, depth: Depth, bytes: Buf },
+}
+
+/// Steps of four taps.
+fn steps(job: &Job) -> usize {
+    job.taps() / SHARE
+}
+
+fn blocks(job: &Job, shape: Shape) -> usize {
+    let packed = if job.y.layout == Layout::Packed {
+        shape.outputs().max(32)
+    } else {
+        shape.outputs()
+    };
+    job.y.c.next_multiple_of(packed) / shape.outputs()
+}
+
+/// The code of tap `k` of a block's output; 0 beyond the last.
+fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
+    if o < job.weights.shape[0] && k < job.taps() {
+        codes[job.source(o, k)]
+    } else {
+        0
+    }
+}
+
+/// Packed codes, `[block][chunk][output of the block][tap of the step]` bytes; a chunk is as many steps as a byte has codes, the
+/// first in the lowest bits. A code is the weight above the least one, halved where there are two.
+fn packed(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) -> Buf {
+    let (bits, per) = code(depth);
+    let (outputs, chunks) = (shape.outputs(), steps(job).div_ceil(per));
+    let mut data = vec![0u8; blocks(job, shape) * chunks * outputs * SHARE];
+    for (at, byte) in data.iter_mut().enumerate() {
+        let (j, o) = (at % SHARE, at / SHARE % outputs);
+        let (chunk, block) = (at / SHARE / outputs % chunks, at / SHARE / outputs / chunks);
+        for place in 0..per {
+            let step = chunk * per + place;
+            let w = weight(job, codes, block * outputs + o, step * SHARE + j);
+            let live = block * outputs + o < job.weights.shape[0] && step * SHARE + j < job.taps();
+            let code = match (depth, live) {
+                (_, false) => 0,
+                (Depth::Binary, _) => u8::from(w > 0),
+                _ => (w + 1) as u8,
+            };
+            *byte |= code << (place as u32 * bits);
+        }
+    }
+    b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
+}
+
+impl Weights {
+    fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Weights {
+        let outputs = shape.outputs();
+        if let Some((depth, codes)) = job.packed_codes() {
+            let (_, per) = code(depth);
+            let packed = packed(b, job, shape, depth, codes);
+            let len = shape.slots(job) * steps(job).next_multiple_of(per) * outputs * SHARE;
+            return Weights::Codes {
+                packed,
+                depth,
+                bytes: b.param("bytes", Ty::I8, len, Role::Scratch, (-1, 1)),
+            };
+        }
+        let WeightData::Coded { codes, .. } = &job.weights.data else {
+            unreachable!("sums are integers")
+        };
+        let len = blocks(job, shape) * steps(job) * outputs * SHARE;
+        let data = (0..len).map(|at| {
+            let (j, o) = (at % SHARE, at / SHARE % outputs);
+            let (step, block) = (at / SHARE / outputs % steps(job), at / SHARE / outputs / steps(job));
+            weight(job, codes, block * outputs + o, step * SHARE + j).into()
+        });
+        Weights::Bytes(b.constants("weights", Ty::I8, ints(data, Ty::I8)))
+    }
+}
+
+struct Dot<'a> {
+    job: &'a Job<'a>,
+    machine: Machine,
+    shape: Shape,
+    x: Operand,
+    offset: i64,
+    weights: Weights,
+    /// What an operand's offset adds to the sums, by taps.
+    corrections: RefCell<BTreeMap<[usize; 4], Buf>>,
+}
+
+impl Sums for Dot<'_> {
+    fn prepare(&self, b: &mut Builder, block: &Expr, slot: usize) {
+        let Weights::Codes { packed, depth, bytes } = self.weights else {
+            return;
+        };
+        let (bits, per) = code(depth);
+        let (machine, vectors) = (self.machine, self.shape.blocks);
+        let width = SHARE * self.shape.lanes;
+        let chunks = steps(self.job).div_ceil(per);
+        b.each("chunk", chunks, false, |b, chunk| {
+            b.each("vector", vectors, false, |b, q| {
+                let at = ((block.clone() * idx(chunks) + chunk.clone()) * idx(vectors) + q.clone()) * idx(width);
+                let codes = b.load_n(packed, at, width, machine.bytes(Ty::U8));
+                let codes = b.val("c", codes);
+                for place in 0..per {
+                    let code = at_place(codes.clone(), place as u32 * bits, bits, machine.bytes(Ty::U8));
+                    let byte = code.cast(machine.bytes(Ty::I8));
+                    let one = splat(int(1, Ty::I8), machine.bytes(Ty::I8));
+                    let weight = match depth {
+                        Depth::Binary => byte.clone() + byte - one,
+                        // The code 3 does not occur; the verifier does not know.
+                        _ => (byte - one.clone()).min(one),
+                    };
+                    let step = idx(slot * chunks * per) + chunk.clone() * idx(per) + idx(place);
+                    b.store(bytes, (step * idx(vectors) + q.clone()) * idx(width), weight);
+                }
+            });
+        });
+    }
+
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+        let steps = self.job.inputs() / SHARE;
+        let ty = self.machine.sums();
+        // A pair of products in 16 bits: as many as fit before sums are widened.
+        let most = match self.machine.short {
+            true => 32767 / (2 * self.x_greatest() * self.w_greatest()),
+            false => usize::MAX,
+        };
+        let inner = (1..=steps.min(most))
+            .rev()
+            .find(|d| steps.is_multiple_of(*d))
+            .expect("1 divides");
+        let loops = [tile.rows.count, tile.cols.count, steps / inner, inner];
+        let depth = (0..4)
+            .find(|&d| loops[d..].iter().product::<usize>() <= most)
+            .expect("one step fits");
+        let sums = self.zeros(b, tile, "sum", self.shape.sums());
+        let mut at = vec![];
+        self.level(
+            b,
+            tile,
+            loops,
+            (ty != self.shape.sums()).then_some(depth),
+            &mut at,
+            &sums,
+        );
+        let mut out = vec![];
+        for row in &sums {
+            let corrected = row
+                .iter()
+                .enumerate()
+                .map(|(q, &v)| self.corrected(b, tile, q, Expr::Var(v)));
+            out.push(corrected.collect());
+        }
+        out
+    }
+}
+
+/// The codes of one place in every byte.
+fn at_place(codes: Expr, shift: u32, bits: u32, ty: Ty) -> Expr {
+    let shifted = match shift {
+        0 => codes,
+        n => Expr::Bin(BinOp::Shr, codes.into(), splat(int(n.into(), Ty::U8), ty).into()),
+    };
+    // The uppermost place is alone after the shift.
+    if shift + bits == 8 {
+        shifted
+    } else {
+        shifted & splat(int((1 << bits) - 1, Ty::U8), ty)
+    }
+}
+
+impl Dot<'_> {
+    fn x_greatest(&self) -> usize {
+        let (lo, hi) = (self.job.x_range.0 + self.offset, self.job.x_range.1 + self.offset);
+        lo.unsigned_abs().max(hi.unsigned_abs()) as usize
+    }
+
+    fn w_greatest(&self) -> usize {
+        match self.weights {
+            Weights::Bytes(_) => 128,
+            Weights::Codes { .. } => 1,
+        }
+    }
+
+    fn zeros(&self, b: &mut Builder, tile: &Tile, name: &str, ty: Ty) -> Vec<Vec<Var>> {
+        let zero = splat(int(0, ty.scalar()), ty);
+        let row = |b: &mut Builder| (0..self.shape.blocks).map(|_| b.mutable(name, zero.clone())).collect();
+        tile.sites.iter().map(|_| row(b)).collect()
+    }
+
+    fn level(
+        &self,
+        b: &mut Builder,
+        tile: &Tile,
+        loops: [usize; 4],
+        flush: Option<usize>,
+        at: &mut Vec<Expr>,
+        sums: &[Vec<Var>],
+    ) {
+        if flush == Some(at.len()) {
+            let short = self.zeros(b, tile, "short", self.machine.sums());
+            self.level(b, tile, loops, None, at, &short);
+            for (&sum, &short) in sums.iter().flatten().zip(short.iter().flatten()) {
+                b.add(sum, Expr::Vector(VecOp::Pairs, vec![Expr::Var(short)]));
+            }
+            return;
+        }
+        match at.len() {
+            4 => self.step(b, tile, loops[3], at, sums),
+            d => b.each(
+                ["ky", "kx", "part", "c"][d],
+                loops[d],
+                d == 3 && loops[3] <= 2,
+                |b, i| {
+                    at.push(i);
+                    self.level(b, tile, loops, flush, at, sums);
+                    at.pop();
+                },
+            ),
+        }
+    }
+
+    /// Four taps of every site.
+    fn step(&self, b: &mut Builder, tile: &Tile, inner: usize, at: &[Expr], sums: &[Vec<Var>]) {
+        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let geom = &self.job.geom;
+        let (ky, kx) = (at[0].clone(), at[1].clone());
+        let c = at[2].clone() * idx(inner) + at[3].clone();
+        let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
+        let mut step = tap * idx(inputs / SHARE) + c.clone();
+        let (buf, width) = match self.weights {
+            Weights::Bytes(buf) => {
+                step = tile.block.clone() * idx(kh * kw * inputs / SHARE) + step;
+                (buf, SHARE * self.shape.lanes)
+            }
+            Weights::Codes { bytes, depth, .. } => {
+                let (_, per) = code(depth);
+                step = idx(tile.slot * steps(self.job).next_multiple_of(per)) + step;
+                (bytes, SHARE * self.shape.lanes)
+            }
+        };
+        let first = b.val("first", step * idx(self.shape.blocks * width));
+        let load = |b: &mut Builder, q: usize| {
+            let v = b.load_n(buf, first.clone() + idx(q * width), width, self.machine.bytes(Ty::I8));
+            b.val("w", v)
+        };
+        let weights: Vec<Expr> = (0..self.shape.blocks).map(|q| load(b, q)).collect();
+        for (site, sums) in tile.sites.iter().zip(sums) {
+            let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
+            let x = site.x.clone() + kx.clone() * idx(geom.dilation[1]);
+            let at = self.job.x.at(c.clone() * idx(SHARE), y, x);
+            let four = self.x.repeat(b, &self.machine, at);
+            let four = b.val("four", four);
+            for (w, &sum) in weights.iter().zip(sums) {
+                b.set(sum, dot(sum, four.clone(), w.clone()));
+            }
+        }
+    }
+
+    /// A sum without what the operand's offset added.
+    fn corrected(&self, b: &mut Builder, tile: &Tile, q: usize, sum: Expr) -> Expr {
+        if self.offset == 0 {
+            return sum;
+        }
+        let (rows, cols) = (tile.rows, tile.cols);
+        let key = [rows.first, rows.count, cols.first, cols.count];
+        let known = self.corrections.borrow().get(&key).copied();
+        let table = known.unwrap_or_else(|| {
+            let table = correction(b, self.job, self.shape, self.offset, rows, cols);
+            self.corrections.borrow_mut().insert(key, table);
+            table
+        });
+        let at = tile.block.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
+        sum + b.load_n(table, at, self.shape.lanes, self.shape.sums())
+    }
+}
+
+/// What takes an operand's offset out of the sums over some taps, by output.
+fn correction(b: &mut Builder, job: &Job, shape: Shape, offset: i64, rows: Taps, cols: Taps) -> Buf {
+    let [_, inputs, _, kw] = job.weights.shape;
+    let WeightData::Coded { codes, .. } = &job.weights.data else {
+        unreachable!("sums are integers")
+    };
+    let seen = |k: &usize| {
+        let (ky, kx) = (k / inputs / kw, k / inputs % kw);
+        (rows.first..rows.first + rows.count).contains(&ky) && (cols.first..cols.first + cols.count).contains(&kx)
+    };
+    let of = |o: usize| {
+        (0..job.taps())
+            .filter(seen)
+            .map(|k| i64::from(weight(job, codes, o, k)))
+            .sum::<i64>()
+    };
+    let data: Vec<i64> = (0..blocks(job, shape) * shape.outputs())
+        .map(|o| -offset * of(o))
+        .collect();
+    let name = format!("moved_{}_{}_{}_{}", rows.first, rows.count, cols.first, cols.count);
+    b.constants(&name, Ty::I32, ints(data, Ty::I32))
+}
+
+/// Builds `vector-code`.
+pub fn build_codes(job: &Job) -> Kernel {
+    let machine = Machine::of(job.simd).expect("asked before");
+    let (depth, codes) = job.packed_codes().expect("asked before");
+    let blocks = if machine.lanes == 4 { 8 } else { 4 };
+    let blocks = if job.y.layout == Layout::Packed {
+        blocks.min(32 / machine.lanes)
+    } else {
+        blocks
+    };
+    let shape = Shape {
+        lanes: machine.lanes,
+        blocks,
+        pixels: 1,
+    };
+    // Codes count from 0 to 3 for the verifier, and the operand's total is taken off.
+    let bound = 4 * bound(job, Ty::I8);
+    tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| {
+        let x = Operand::new(b, job, &machine, Ty::I8, x);
+        let total = total(b, job, &machine, &x);
+        let packed = packed(b, job, shape, depth, codes);
+        let all = Taps {
+            first: 0,
+            count: 1,
+            base: 0,
+        };
+        let correction = (x.offset != 0).then(|| correction(b, job, shape, x.offset, all, all));
+        Codes {
+            job,
+            machine,
+            shape,
+            depth,
+            x,
+            total,
+            packed,
+            correction,
+        }
+    })
+}
+
+/// The sum of the operand's elements.
+fn total(b: &mut Builder, job: &Job, machine: &Machine, x: &Operand) -> Expr {
+    let (n, lanes) = (job.taps(), SHARE * machine.lanes);
+    let all = b.mutable("total", int(0, Ty::I32));
+    let sums = Ty::I32.times(machine.lanes as u8);
+    let vectors = if machine.short || !job.simd.has(&format!("total_{sums}")) {
+        0
+    } else {
+        n / lanes
+    };
+    if vectors > 0 {
+        let acc = b.mutable("totals", splat(int(0, Ty::I32), sums));
+        b.each("i", vectors, false, |b, i| {
+            let v = b.load_n(x.buf, i * idx(lanes), lanes, machine.bytes(x.held));
+            let v = if x.held == Ty::I8 {
+                v
+            } else {
+                v.cast(machine.bytes(Ty::I8))
+            };
+            let ones = splat(int(1, machine.first), machine.bytes(machine.first));
+            b.set(acc, Expr::Vector(VecOp::Dot, vec![Expr::Var(acc), ones, v]));
+        });
+        b.add(all, Expr::Vector(VecOp::Total, vec![Expr::Var(acc)]));
+    }
+    if vectors * lanes < n {
+        b.each("i", n - vectors * lanes, false, |b, i| {
+            let v = b.load(x.buf, idx(vectors * lanes) + i).cast(Ty::I32);
+            b.add(all, v);
+        });
+    }
+    b.val("x_total", Expr::Var(all))
+}
+
+struct Codes<'a> {
+    job: &'a Job<'a>,
+    machine: Machine,
+    shape: Shape,
+    depth: Depth,
+    x: Operand,
+    total: Expr,
+    packed: Buf,
+    correction: Option<Buf>,
+}
+
+/// A place of a byte: how far it is shifted down, and which sums it goes to, those of products scaled by a power of two.
+struct Placed {
+    shift: u32,
+    scale: u32,
+}
+
+impl Codes<'_> {
+    /// How the codes of a byte are picked.
+    fn places(&self) -> Vec<Placed> {
+        let (bits, per) = code(self.depth);
+        let place = |p: usize| {
+            let at = p as u32 * bits;
+            match (self.machine.short, self.machine.first == Ty::U8) {
+                // Pairs of products in 16 bits leave no room.
+                (true, _) => Placed { shift: at, scale: 0 },
+                // A byte without sign holds a code at any place; more than four sets of sums do not stay in registers.
+                (_, true) if bits == 2 => Placed { shift: 0, scale: at },
+                _ => Placed {
+                    shift: at / 4 * 4,
+                    scale: at % 4,
+                },
+            }
+        };
+        (0..per).map(place).collect()
+    }
+}
+
+impl Sums for Codes<'_> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+        let (bits, per) = code(self.depth);
+        let (machine, shape, places) = (self.machine, self.shape, self.places());
+        let scales: Vec<u32> = (0..8).filter(|s| places.iter().any(|p| p.scale == *s)).collect();
+        let steps = steps(self.job);
+        let chunks = steps.div_ceil(per);
+        let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
+        let sums: Vec<Vec<Var>> = scales
+            .iter()
+            .map(|_| {
+                (0..shape.blocks)
+                    .map(|_| b.mutable("sum", zero(shape.sums())))
+                    .collect()
+            })
+            .collect();
+        let greatest = if self.depth == Depth::Binary { 1 } else { 3 };
+        let most = if machine.short {
+            32767 / (2 * 128 * greatest * per)
+        } else {
+            usize::MAX
+        };
+        let whole = steps / per;
+        let inner = (1..=whole.max(1).min(most))
+            .rev()
+            .find(|d| whole.is_multiple_of(*d))
+            .expect("1 divides");
+        let chunk = |b: &mut Builder, chunk: Expr, places: &[Placed], sums: &[Vec<Var>]| {
+            let width = SHARE * shape.lanes;
+            let first = (tile.block.clone() * idx(chunks) + chunk.clone()) * idx(shape.blocks * width);
+            let first = b.val("first", first);
+            let load = |b: &mut Builder, q: usize| {
+                let v = b.load_n(
+                    self.packed,
+                    first.clone() + idx(q * width),
+                    width,
+                    machine.bytes(Ty::U8),
+                );
+                b.val("c", v)
+            };
+            let codes: Vec<Expr> = (0..shape.blocks).map(|q| load(b, q)).collect();
+            for (p, place) in places.iter().enumerate() {
+                let at = (chunk.clone() * idx(per) + idx(p)) * idx(SHARE);
+                let four = self.x.repeat(b, &machine, at);
+                let four = b.val("four", four);
+                let set = scales.iter().position(|s| *s == place.scale).expect("listed above");
+                for (q, codes) in codes.iter().enumerate() {
+                    let shifted = match place.shift {
+                        0 => codes.clone(),
+                        n => Expr::Bin(
+                            BinOp::Shr,
+                            codes.clone().into(),
+                            splat(int(n.into(), Ty::U8), machine.bytes(Ty::U8)).into(),
+                        ),
+                    };
+                    let mask = ((1i64 << bits) - 1) << place.scale;
+                    let code = shifted & splat(int(mask, Ty::U8), machine.bytes(Ty::U8));
+                    let code = if machine.first == Ty::U8 {
+                        code
+                    } else {
+                        code.cast(machine.bytes(Ty::I8))
+                    };
+                    b.set(sums[set][q], dot(sums[set][q], code, four.clone()));
+                }
+            }
+        };
+        let run = |b: &mut Builder, first: Expr, count: usize, places: &[Placed]| match machine.short {
+            false => b.each("chunk", count, false, |b, i| chunk(b, first + i, places, &sums)),
+            true => {
+                let short: Vec<Vec<Var>> = vec![
+                    (0..shape.blocks)
+                        .map(|_| b.mutable("short", zero(machine.sums())))
+                        .collect(),
+                ];
+                b.each("chunk", count, false, |b, i| chunk(b, first + i, places, &short));
+                for (&sum, &short) in sums[0].iter().zip(&short[0]) {
+                    b.add(sum, Expr::Vector(VecOp::Pairs, vec![Expr::Var(short)]));
+                }
+            }
+        };
+        if whole > 0 {
+            match machine.short {
+                false => run(b, idx(0), whole, &places),
+                true => b.each("part", whole / inner, false, |b, i| {
+                    run(b, i * idx(inner), inner, &places)
+                }),
+            }
+        }
+        if steps % per > 0 {
+            run(b, idx(whole), 1, &places[..steps % per]);
+        }
+        let ty = shape.sums();
+        let total = b.val("totals", splat(self.total.clone(), ty));
+        let output = |b: &mut Builder, q: usize| {
+            let scaled = scales.iter().zip(&sums).map(|(&scale, set)| match scale {
+                0 => Expr::Var(set[q]),
+                n => Expr::Bin(
+                    BinOp::Shr,
+                    Expr::Var(set[q]).into(),
+                    splat(int(n.into(), Ty::I32), ty).into(),
+                ),
+            });
+            let all = scaled.reduce(|a, b| a + b).expect("a byte has a code");
+            let all = b.val("all", all);
+            let sum = if self.depth == Depth::Binary {
+                all.clone() + all
+            } else {
+                all
+            } - total.clone();
+            match self.correction {
+                None => sum,
+                Some(table) => {
+                    let at = tile.block.clone() * idx(shape.outputs()) + idx(q * shape.lanes);
+                    sum + b.load_n(table, at, shape.lanes, ty)
+                }
+            }
+        };
+        vec![(0..shape.blocks).map(|q| output(b, q)).collect()]
+    }
+}
