@@ -28,6 +28,9 @@ pub const SIMD: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// How a generated crate sees one stretch of memory as elements of several types.
+pub const CAST_RS: &str = include_str!("../memory/cast.rs");
+
 /// Runs a generated crate on files of samples.
 pub const HARNESS_RS: &str = include_str!("../harness/harness.rs");
 /// Runs generated C on files of samples.

@@ -3,7 +3,7 @@
 use crate::ir::eval::Tensor;
 use crate::ir::{Graph, NodeId};
 use crate::kernels::{Layout, View};
-use crate::kir::{Arg, Call, Pool, Port, Program, Role, Ty};
+use crate::kir::{Arg, Call, Pool, Port, Program, Role};
 use crate::plan::Place;
 
 /// The program up to call `last`, whose result goes to the caller as it lies in memory.
@@ -45,6 +45,7 @@ pub fn alone(p: &Program, only: usize) -> Program {
         ..Program::default()
     };
     let mut args = vec![];
+    let mut scratch = vec![];
     for param in kernel.params() {
         let port = |name: &str| Port {
             name: name.into(),
@@ -60,22 +61,18 @@ pub fn alone(p: &Program, only: usize) -> Program {
                 cut.output = port("result");
                 Arg::Output
             }
-            _ => scratch(&mut cut.pools, param.ty, param.len),
+            _ => {
+                scratch.push((param.ty, param.len));
+                Arg::Arena {
+                    pool: scratch.len() - 1,
+                    offset: 0,
+                }
+            }
         });
     }
+    cut.pools = Pool::apart(scratch);
     cut.calls.push(Call { kernel: 0, args });
     cut
-}
-
-/// So many elements more of a pool.
-fn scratch(pools: &mut Vec<Pool>, ty: Ty, len: u32) -> Arg {
-    let pool = pools.iter().position(|p| p.ty == ty).unwrap_or_else(|| {
-        pools.push(Pool { ty, len: 0 });
-        pools.len() - 1
-    });
-    let offset = pools[pool].len;
-    pools[pool].len += len;
-    Arg::Arena { pool, offset }
 }
 
 /// How the value of `node` lies in `place`.

@@ -135,6 +135,7 @@ fn files(c: &Compiled, program: &Program, lang: Lang, dep: &RuntimeDep, flags: &
         tolerance: vectors.tolerance,
         layers: layers(c),
         arena_lower_bound: c.plan.memory.lower_bound,
+        arena_strategy: c.plan.memory.strategy.into(),
         simd: c.target.simd.clone(),
     };
     match lang {

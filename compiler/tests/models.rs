@@ -1,7 +1,9 @@
 //! The trained networks of `tests/models`, from file to fused graph.
 
 use sqc::ir::Op;
-use sqc::{import, passes};
+use sqc::progress::Silent;
+use sqc::target::Target;
+use sqc::{driver, import, passes, plan};
 use std::path::{Path, PathBuf};
 
 fn models() -> Vec<PathBuf> {
@@ -25,5 +27,28 @@ fn every_model_becomes_layers() {
         assert_eq!(fused.find(linear).len(), 4, "{fused}");
         assert_eq!(fused.len(), 6, "{fused}");
         println!("{fused}");
+    }
+}
+
+#[test]
+fn every_arena_is_near_its_lower_bound() {
+    for path in models() {
+        let model = import::read(&path).unwrap_or_else(|e| panic!("{}: {e:#?}", path.display()));
+        for target in Target::names() {
+            for optimize in [plan::Optimize::Speed, plan::Optimize::Size] {
+                let options = plan::Options {
+                    optimize,
+                    flash: Some(u64::MAX),
+                    ram: Some(u64::MAX),
+                    ..plan::Options::default()
+                };
+                let compiled = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ());
+                let compiled = compiled.unwrap_or_else(|e| panic!("{} {target}: {e:#?}", path.display()));
+                let (bytes, bound) = (compiled.program.arena(), compiled.plan.memory.lower_bound);
+                assert!(bound <= bytes, "{} {target}", path.display());
+                let near = bytes * 100 <= bound * 105;
+                assert!(near, "{} {target}: {}", path.display(), compiled.plan.memory);
+            }
+        }
     }
 }

@@ -145,8 +145,8 @@ fn one(
         macs,
         weights: program.kernels.iter().map(package::weight_bytes).sum(),
         arena: match step {
-            None => emit::arena_bytes(program),
-            Some(_) => emit::arena_bytes(program) + port(&program.input) + port(&program.output),
+            None => program.arena(),
+            Some(_) => program.arena() + port(&program.input) + port(&program.output),
         },
         figures,
         macs_per_instruction: figures.instructions.map(|n| macs as f64 / n as f64),

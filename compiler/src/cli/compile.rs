@@ -104,7 +104,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         lang: Lang::from(args.lang).to_string(),
         target: args.target.clone(),
         files: files.0.keys().cloned().collect(),
-        arena_bytes: emit::arena_bytes(&compiled.program),
+        arena_bytes: compiled.program.arena(),
         constant_bytes: emit::constant_bytes(&compiled.program),
         flash_estimate: compiled.plan.flash(),
         inspection,

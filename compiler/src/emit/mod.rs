@@ -61,6 +61,8 @@ pub struct Meta {
     pub layers: Vec<LayerRow>,
     /// No memory plan can do with fewer bytes than this.
     pub arena_lower_bound: u64,
+    /// How the arena was arranged.
+    pub arena_strategy: String,
     /// The target's vector operations.
     pub simd: Simd,
 }
@@ -135,13 +137,6 @@ fn pool_name(ty: Ty) -> &'static str {
         Ty::I16 => "shorts",
         Ty::Vec(..) => unreachable!("buffers hold scalars"),
     }
-}
-
-/// Size of the arena: its pools, then padding to the strictest alignment.
-pub fn arena_bytes(p: &Program) -> u64 {
-    let sum: u64 = p.pools.iter().map(|p| u64::from(p.len) * u64::from(p.ty.bytes())).sum();
-    let align = p.pools.iter().map(|p| p.ty.bytes()).max().unwrap_or(1);
-    sum.next_multiple_of(align.into())
 }
 
 /// Whether a call keeps anything in the arena.

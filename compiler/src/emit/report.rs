@@ -1,6 +1,6 @@
 //! What was compiled and what it costs: `report.json` for programs, a summary for readers.
 
-use super::{LayerRow, Meta, arena_bytes, constants, version};
+use super::{LayerRow, Meta, constants, version};
 use crate::kir::{Program, Ty};
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ struct Report<'a> {
     output: Tensor<'a>,
     arena_bytes: u64,
     arena_lower_bound: u64,
+    arena_strategy: &'a str,
+    arena_shared: bool,
     constant_bytes: u64,
     kernels: Vec<&'a str>,
     layers: &'a [LayerRow],
@@ -50,8 +52,10 @@ pub fn report(p: &Program, m: &Meta) -> String {
             ty: tensor(&p.output),
             shape: &p.output.shape,
         },
-        arena_bytes: arena_bytes(p),
+        arena_bytes: p.arena(),
         arena_lower_bound: m.arena_lower_bound,
+        arena_strategy: &m.arena_strategy,
+        arena_shared: p.shares_memory(),
         constant_bytes: constant_bytes(p),
         kernels: p.calls.iter().map(|c| p.kernels[c.kernel].name.as_str()).collect(),
         layers: &m.layers,
@@ -75,7 +79,7 @@ pub fn summary(p: &Program, m: &Meta) -> String {
         } else {
             format!(" with `{}`", m.flags)
         },
-        arena_bytes(p),
+        p.arena(),
         constant_bytes(p),
     );
     for l in &m.layers {

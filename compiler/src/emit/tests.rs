@@ -2,7 +2,7 @@
 
 use super::{Files, Golden, Meta, RuntimeDep, c, rust, write};
 use crate::kir::build::*;
-use crate::kir::{Arg, BinOp, Call, Expr, Kernel, Pool, Port, Program, Role, Ty, eval};
+use crate::kir::{Arg, BinOp, Call, Expr, Kernel, Pool, Port, Program, Role, Ty, eval, verify};
 use std::path::Path;
 use std::process::Command;
 
@@ -308,14 +308,76 @@ fn everything() -> Program {
             ty: Ty::F32,
             shape: vec![out],
         },
-        pools: TYPES
-            .map(|ty| Pool {
-                ty,
-                len: len(ty) as u32,
-            })
-            .into(),
+        pools: Pool::apart(TYPES.map(|ty| (ty, len(ty) as u32)).into()),
         kernels,
         calls,
+    }
+}
+
+/// Each element as another type.
+fn convert(name: &str, from: Ty, to: Ty) -> Kernel {
+    let mut b = Builder::new(name, "Another type.");
+    let x = b.param("x", from, N, Role::In, from.range());
+    let y = b.param("y", to, N, Role::Out, to.range());
+    b.each("i", N, false, |b, i| {
+        let v = b.load(x, i.clone());
+        b.store(y, i, v.cast(to));
+    });
+    b.finish()
+}
+
+/// Sums of words from two values, which may overlap.
+fn add_words(len: usize) -> Kernel {
+    let mut b = Builder::new("add_words", "Sums.");
+    let [x, z] = ["x", "z"].map(|name| b.param(name, Ty::U32, len, Role::In, Ty::U32.range()));
+    let y = b.param("y", Ty::U32, len, Role::Out, Ty::U32.range());
+    b.each("i", len, false, |b, i| {
+        let v = b.load(x, i.clone()) + b.load(z, i.clone());
+        b.store(y, i, v);
+    });
+    b.finish()
+}
+
+/// A program whose values of different types lie in the same memory, one after the other.
+fn sharing() -> Program {
+    let types = [Ty::U8, Ty::I8, Ty::U32, Ty::I32, Ty::F32];
+    let [octets, bytes, words, sums, floats] = std::array::from_fn(|pool| move |offset| Arg::Arena { pool, offset });
+    let few = N - 2;
+    let out = |name: &str| Port {
+        name: name.into(),
+        ty: Ty::F32,
+        shape: vec![few],
+    };
+    let mut last = sum(few);
+    last.name = "sum_twice".into();
+    let steps = [
+        (convert("to_bytes", Ty::U8, Ty::I8), vec![Arg::Input, bytes(0)]),
+        (convert("to_sums", Ty::I8, Ty::I32), vec![bytes(0), sums(6)]),
+        (convert("to_octets", Ty::I32, Ty::U8), vec![sums(6), octets(0)]),
+        (convert("to_floats", Ty::I32, Ty::F32), vec![sums(6), floats(30)]),
+        (convert("to_words", Ty::U8, Ty::U32), vec![octets(0), words(6)]),
+        (add_words(few), vec![words(6), words(8), words(54)]),
+        (sum(few), vec![floats(30), floats(32), floats(0)]),
+        (last, vec![floats(0), floats(0), Arg::Output]),
+    ];
+    let (kernels, args): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+    let calls = args.into_iter().enumerate().map(|(kernel, args)| Call { kernel, args });
+    Program {
+        input: Port {
+            name: "image".into(),
+            ty: Ty::U8,
+            shape: vec![2, N / 2],
+        },
+        output: out("scores"),
+        pools: types
+            .map(|ty| Pool {
+                ty,
+                len: 320 / ty.bytes(),
+                at: 0,
+            })
+            .into(),
+        calls: calls.collect(),
+        kernels,
     }
 }
 
@@ -363,8 +425,17 @@ fn written(files: &Files) -> tempfile::TempDir {
 
 #[test]
 fn rust_gives_what_the_interpreter_gives() {
-    let p = everything();
-    let files = rust::emit(&p, &meta(&p), &RuntimeDep::Standalone);
+    let (apart, shared) = (everything(), sharing());
+    check_rust(&apart);
+    verify::verify(&shared).unwrap();
+    assert!(shared.shares_memory() && !apart.shares_memory());
+    check_rust(&shared);
+}
+
+fn check_rust(p: &Program) {
+    let files = rust::emit(p, &meta(p), &RuntimeDep::Standalone);
+    let lib = &files.0["src/lib.rs"];
+    assert_eq!(lib.contains("forbid(unsafe_code)"), !p.shares_memory(), "{lib}");
     let dir = written(&files);
     let out = dir.path().join("out");
     let common = ["--edition=2024", "-Dwarnings", "-Copt-level=1", "-Coverflow-checks=on"];
@@ -403,8 +474,12 @@ const WARNINGS: [&str; 7] = [
 
 #[test]
 fn c_gives_what_the_interpreter_gives() {
-    let p = everything();
-    let dir = written(&c::emit(&p, &meta(&p)));
+    check_c(&everything());
+    check_c(&sharing());
+}
+
+fn check_c(p: &Program) {
+    let dir = written(&c::emit(p, &meta(p)));
     let out = dir.path().join("out");
     let sources = ["-DEVERY_THING_SELFTEST_MAIN", "every_thing.c", "selftest.c", "-otest"];
     let sanitized = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];

@@ -25,8 +25,28 @@ pub fn eval(p: &Program, sample: &[u8]) -> Vec<u8> {
     let code: Vec<Code> = p.kernels.iter().map(|k| Code::new(k, &mut spaces)).collect();
     for call in &p.calls {
         code[call.kernel].run(&mut spaces, call);
+        overwrite(p, call, &mut spaces);
     }
     write(&spaces[1], p.output.ty)
+}
+
+/// What a call wrote into one pool is no value in another that lies in the same bytes.
+fn overwrite(p: &Program, call: &Call, spaces: &mut [Vec<i64>]) {
+    for (param, arg) in p.kernels[call.kernel].params().zip(&call.args) {
+        let &Arg::Arena { pool: written, offset } = arg else {
+            continue;
+        };
+        if param.role == Role::In {
+            continue;
+        }
+        let from = p.pools[written].at + offset * param.ty.bytes();
+        let to = from + param.len * param.ty.bytes();
+        for (i, q) in p.pools.iter().enumerate().filter(|(i, _)| *i != written) {
+            let element = |byte: u32| (byte.saturating_sub(q.at) / q.ty.bytes()).min(q.len) as usize;
+            let (first, last) = (element(from), element((to + q.ty.bytes() - 1).max(q.at)));
+            spaces[2 + i][first..last].fill(UNWRITTEN);
+        }
+    }
 }
 
 /// Elements from little-endian bytes.
@@ -494,11 +514,11 @@ mod tests {
             let v = b.val("v", b.load(x, i.clone()));
             b.store(y, i, v.clone() + v);
         });
-        let pool = Pool { ty: Ty::F32, len: 5 };
+        let pools = Pool::apart(vec![(Ty::F32, 5)]);
         let middle = Arg::Arena { pool: 0, offset: 3 };
         let call = |args| Call { kernel: 0, args };
         let calls = vec![call(vec![Arg::Input, middle]), call(vec![middle, Arg::Output])];
-        let p = program(vec![b.finish()], vec![pool], calls, port(Ty::F32, 2), port(Ty::F32, 2));
+        let p = program(vec![b.finish()], pools, calls, port(Ty::F32, 2), port(Ty::F32, 2));
         let bytes = |v: [f32; 2]| v.map(f32::to_le_bytes).concat();
         assert_eq!(eval(&p, &bytes([0.25, -3.0])), bytes([1.0, -12.0]));
     }

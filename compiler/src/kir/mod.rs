@@ -313,7 +313,7 @@ pub struct Program {
     pub input: Port,
     /// The caller's result.
     pub output: Port,
-    /// The arena. One pool per element type in use, so that safe Rust can hand out typed slices.
+    /// The arena: one pool per element type in use.
     pub pools: Vec<Pool>,
     /// Each is called at least once.
     pub kernels: Vec<Kernel>,
@@ -342,13 +342,35 @@ impl Default for Port {
     }
 }
 
-/// A typed part of the arena.
+/// A typed view of a part of the arena. Pools may overlap: values of different types then share memory, one after the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pool {
     /// Type of an element.
     pub ty: Ty,
     /// Number of elements.
     pub len: u32,
+    /// First byte in the arena; a multiple of an element's size.
+    pub at: u32,
+}
+
+impl Pool {
+    /// First byte behind it.
+    pub fn end(&self) -> u32 {
+        self.at + self.len * self.ty.bytes()
+    }
+
+    /// Pools of these types and lengths that do not overlap: the strictest alignment lies first, so that none needs padding.
+    pub fn apart(pools: Vec<(Ty, u32)>) -> Vec<Pool> {
+        let mut pools: Vec<Pool> = pools.into_iter().map(|(ty, len)| Pool { ty, len, at: 0 }).collect();
+        let mut order: Vec<usize> = (0..pools.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(pools[i].ty.bytes()));
+        let mut at = 0;
+        for i in order {
+            pools[i].at = at;
+            at = pools[i].end();
+        }
+        pools
+    }
 }
 
 /// A call of a kernel.
@@ -375,6 +397,28 @@ pub enum Arg {
         offset: u32,
     },
 }
+
+impl Program {
+    /// Bytes of the arena.
+    pub fn arena(&self) -> u64 {
+        let end = self.pools.iter().map(Pool::end).max().unwrap_or(0);
+        let align = self.pools.iter().map(|p| p.ty.bytes()).max().unwrap_or(1);
+        u64::from(end.next_multiple_of(align))
+    }
+
+    /// Whether any pools overlap.
+    pub fn shares_memory(&self) -> bool {
+        let meet = |p: &Pool, q: &Pool| p.at < q.end() && q.at < p.end();
+        let rest = |i: usize| &self.pools[i + 1..];
+        self.pools
+            .iter()
+            .enumerate()
+            .any(|(i, p)| rest(i).iter().any(|q| meet(p, q)))
+    }
+}
+
+/// What offsets in pools that overlap are multiples of, in bytes: then no two values share a word.
+pub const SHARED_ALIGN: u32 = 4;
 
 impl Kernel {
     /// A buffer's declaration.

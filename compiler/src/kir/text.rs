@@ -45,7 +45,7 @@ impl Display for Program {
         writeln!(f, "input {}", self.input)?;
         writeln!(f, "output {}", self.output)?;
         for (i, pool) in self.pools.iter().enumerate() {
-            writeln!(f, "pool {i}: {}[{}]", pool.ty, pool.len)?;
+            writeln!(f, "pool {i}: {}[{}] at {}", pool.ty, pool.len, pool.at)?;
         }
         writeln!(f)?;
         for c in &self.calls {
@@ -238,7 +238,7 @@ mod tests {
         let p = Program {
             input: port("image", Ty::U8),
             output: port("scores", Ty::I32),
-            pools: vec![Pool { ty: Ty::I8, len: 8 }],
+            pools: Pool::apart(vec![(Ty::I8, 8)]),
             kernels: vec![b.finish()],
             calls: vec![Call {
                 kernel: 0,
@@ -248,7 +248,7 @@ mod tests {
         let expected = "\
 input image: u8[1, 4]
 output scores: i32[1, 4]
-pool 0: i8[8]
+pool 0: i8[8] at 0
 
 call clip(pool0+4, output)
 

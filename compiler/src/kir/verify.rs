@@ -8,8 +8,9 @@
 //! 5. Every index is in range, and every conversion to an index is of an index.
 //! 6. Signed arithmetic and arithmetic on indices does not overflow.
 //! 7. What is stored keeps to the range that the buffer declares.
-//! 8. Arguments are as many as parameters, of their types, inside their pools; one that is written overlaps no other.
-//! 9. A call reads elements that an earlier call wrote, and what that may have stored keeps to the range that the reading
+//! 8. Arguments are as many as parameters, of their types, inside their pools; one that is written overlaps no other. Where
+//!    pools overlap, all of them begin at byte 0, and arguments at multiples of [`SHARED_ALIGN`].
+//! 9. A call reads elements that an earlier call wrote, as the same type, and what that may have stored keeps to the range that the reading
 //!    parameter declares. A kernel writes every element of an `Out` buffer; the interpreter finds those that do not.
 //!
 //! A vector operation keeps a law if it keeps it on every lane; a vector is read and written where all its elements are in
@@ -19,7 +20,9 @@
 //! times the turns, where the loop only adds and subtracts, or by iteration until nothing changes; failing both, by its type.
 
 use super::interval::{self, Interval, all, between, exactly};
-use super::{Arg, BinOp, Buf, Call, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, VecOp, walk};
+use super::{
+    Arg, BinOp, Buf, Call, Expr, Kernel, Lit, Port, Program, Role, SHARED_ALIGN, Stmt, Ty, UnOp, Var, VecOp, walk,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Rounds of iteration before a variable that a loop carries is given up to its type's range.
@@ -583,23 +586,36 @@ fn addend(v: Var, e: &Expr) -> Option<Addend<'_>> {
     }
 }
 
-/// A place: the sample, the result or a pool.
+/// A place: the sample, the result or the arena.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Space {
     Input,
     Output,
-    Pool(usize),
+    Arena,
 }
 
-/// What calls have left in a space: element ranges of disjoint spans, by their first element.
-type Written = BTreeMap<u32, (u32, Interval)>;
+/// First byte of a stretch of a space, and its length in bytes.
+type Span = (u32, u32);
+
+/// What calls have left in a space: the type and the range of the elements in disjoint spans, by their first byte; and the end.
+type Written = BTreeMap<u32, (u32, Ty, Interval)>;
 
 /// Laws 8 and 9.
 fn calls(p: &Program, stored: &[Vec<Option<Interval>>]) -> Result<(), String> {
     let mut written: BTreeMap<Space, Written> = BTreeMap::new();
-    let elements = |shape: &[usize]| shape.iter().product::<usize>() as u32;
-    let (inputs, outputs) = (elements(&p.input.shape), elements(&p.output.shape));
-    overwrite(written.entry(Space::Input).or_default(), (0, inputs), all(p.input.ty));
+    let bytes = |port: &Port| port.shape.iter().product::<usize>() as u32 * port.ty.bytes();
+    let (inputs, outputs) = (bytes(&p.input), bytes(&p.output));
+    let sample = written.entry(Space::Input).or_default();
+    overwrite(sample, (0, inputs), p.input.ty, all(p.input.ty));
+    for pool in &p.pools {
+        ensure(pool.at.is_multiple_of(pool.ty.bytes()), || {
+            format!("the pool of {} begins at byte {}", pool.ty, pool.at)
+        })?;
+        let sharable = pool.at == 0 && pool.ty.bytes() <= SHARED_ALIGN;
+        ensure(!p.shares_memory() || sharable, || {
+            format!("the pool of {} at byte {} overlaps another", pool.ty, pool.at)
+        })?;
+    }
     for c in &p.calls {
         let k = p
             .kernels
@@ -608,9 +624,8 @@ fn calls(p: &Program, stored: &[Vec<Option<Interval>>]) -> Result<(), String> {
         call(p, k, c, &stored[c.kernel], &mut written).map_err(|e| format!("call of {}: {e}", k.name))?;
     }
     let result = written.entry(Space::Output).or_default();
-    ensure(outputs > 0 && covers(result, (0, outputs), all(p.output.ty)), || {
-        "part of the result is never written".into()
-    })
+    let whole = covers(result, (0, outputs), p.output.ty, all(p.output.ty));
+    ensure(outputs > 0 && whole, || "part of the result is never written".into())
 }
 
 fn call(
@@ -624,15 +639,16 @@ fn call(
     ensure(params.len() == c.args.len(), || {
         format!("{} arguments, {} parameters", c.args.len(), params.len())
     })?;
-    let mut spans = vec![];
+    let shared = p.shares_memory();
+    let mut spans: Vec<(Space, Span)> = vec![];
     for (d, arg) in params.iter().zip(&c.args) {
         let elements = |shape: &[usize]| shape.iter().product::<usize>() as u64;
-        let (space, ty, offset, len) = match *arg {
-            Arg::Input => (Space::Input, p.input.ty, 0, elements(&p.input.shape)),
-            Arg::Output => (Space::Output, p.output.ty, 0, elements(&p.output.shape)),
+        let (space, ty, at, offset, len) = match *arg {
+            Arg::Input => (Space::Input, p.input.ty, 0, 0, elements(&p.input.shape)),
+            Arg::Output => (Space::Output, p.output.ty, 0, 0, elements(&p.output.shape)),
             Arg::Arena { pool, offset } => {
                 let decl = p.pools.get(pool).ok_or_else(|| format!("there is no pool {pool}"))?;
-                (Space::Pool(pool), decl.ty, offset, u64::from(decl.len))
+                (Space::Arena, decl.ty, decl.at, offset, u64::from(decl.len))
             }
         };
         ensure(ty == d.ty, || {
@@ -640,16 +656,17 @@ fn call(
         })?;
         let end = u64::from(offset) + u64::from(d.len);
         // The caller's arrays are handed over whole; of a pool, a slice.
-        let fits = if matches!(space, Space::Pool(_)) {
-            end <= len
-        } else {
-            end == len
-        };
+        let fits = if space == Space::Arena { end <= len } else { end == len };
         ensure(fits, || format!("`{}` ends at {end} of {len} elements", d.name))?;
         ensure(space != Space::Input || d.role == Role::In, || {
             format!("`{}` writes the sample", d.name)
         })?;
-        spans.push((space, (offset, d.len)));
+        let at = at + offset * ty.bytes();
+        ensure(
+            space != Space::Arena || !shared || at.is_multiple_of(SHARED_ALIGN),
+            || format!("`{}` begins at byte {at} of memory that types share", d.name),
+        )?;
+        spans.push((space, (at, d.len * ty.bytes())));
     }
     for (i, (space, span)) in spans.iter().enumerate() {
         let overlaps = |j: usize| {
@@ -668,7 +685,7 @@ fn call(
         } else {
             between(d.range.0, d.range.1)
         };
-        let good = written.get(space).is_some_and(|w| covers(w, *span, range));
+        let good = written.get(space).is_some_and(|w| covers(w, *span, d.ty, range));
         ensure(good, || {
             format!("`{}` reads what was not written, or not in {:?}", d.name, d.range)
         })?;
@@ -689,17 +706,17 @@ fn call(
             // Some elements may stay as they were.
             (Some(stored), _) => stored.union(between(d.range.0, d.range.1)),
         };
-        overwrite(written.entry(*space).or_default(), *span, range);
+        overwrite(written.entry(*space).or_default(), *span, d.ty, range);
     }
     Ok(())
 }
 
-/// Whether each element of a span was written, in `range`.
-fn covers(w: &Written, (offset, len): (u32, u32), range: Interval) -> bool {
+/// Whether each element of a span was written, as this type and in `range`.
+fn covers(w: &Written, (offset, len): Span, ty: Ty, range: Interval) -> bool {
     let end = offset + len;
     let mut at = offset;
-    for (start, (stop, r)) in w.iter().filter(|(start, (stop, _))| **start < end && offset < *stop) {
-        if *start > at || !range.contains(*r) {
+    for (start, (stop, t, r)) in w.iter().filter(|(start, (stop, ..))| **start < end && offset < *stop) {
+        if *start > at || *t != ty || !range.contains(*r) {
             return false;
         }
         at = *stop;
@@ -708,34 +725,34 @@ fn covers(w: &Written, (offset, len): (u32, u32), range: Interval) -> bool {
 }
 
 /// Notes a span as written; what it covers of others is gone.
-fn overwrite(w: &mut Written, (offset, len): (u32, u32), range: Interval) {
+fn overwrite(w: &mut Written, (offset, len): Span, ty: Ty, range: Interval) {
     erase(w, (offset, len));
-    w.insert(offset, (offset + len, range));
+    w.insert(offset, (offset + len, ty, range));
 }
 
 /// Forgets what was written in a span.
-fn erase(w: &mut Written, (offset, len): (u32, u32)) {
+fn erase(w: &mut Written, (offset, len): Span) {
     let end = offset + len;
     let cut: Vec<_> = w
         .iter()
         .map(|(s, v)| (*s, *v))
-        .filter(|(s, (stop, _))| *s < end && offset < *stop)
+        .filter(|(s, (stop, ..))| *s < end && offset < *stop)
         .collect();
-    for (start, (stop, r)) in cut {
+    for (start, (stop, t, r)) in cut {
         w.remove(&start);
         if start < offset {
-            w.insert(start, (offset, r));
+            w.insert(start, (offset, t, r));
         }
         if end < stop {
-            w.insert(end, (stop, r));
+            w.insert(end, (stop, t, r));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Pool;
     use super::super::build::*;
-    use super::super::{Pool, Port};
     use super::*;
 
     /// A kernel from `x` to `y`, four numbers each, whose body is `f`; `y` keeps to `range`.
@@ -923,7 +940,7 @@ mod tests {
         Program {
             input: port(),
             output: port(),
-            pools: vec![Pool { ty: Ty::I32, len: 8 }],
+            pools: Pool::apart(vec![(Ty::I32, 8)]),
             kernels: vec![first, k],
             calls: args
                 .into_iter()
@@ -967,5 +984,70 @@ mod tests {
         wider.kernels[1].bufs[0].range = (1, 9);
         let e = verify(&wider).unwrap_err();
         assert!(e.contains("not in (1, 9)"), "{e}");
+    }
+
+    /// A kernel from four numbers of one type to four zeros of another.
+    fn zeros(name: &str, from: Ty, to: Ty) -> Kernel {
+        let mut b = Builder::new(name, "");
+        b.param("x", from, 4, Role::In, from.range());
+        let y = b.param("y", to, 4, Role::Out, to.range());
+        b.each("i", 4, false, |b, i| b.store(y, i, int(0, to)));
+        b.finish()
+    }
+
+    #[test]
+    fn types_share_memory_one_after_the_other() {
+        let port = || Port {
+            name: "p".into(),
+            ty: Ty::I32,
+            shape: vec![4],
+        };
+        let shared = |bytes: [Arg; 2], words: [Arg; 2]| Program {
+            input: port(),
+            output: port(),
+            pools: [(Ty::I8, 16), (Ty::U32, 4)]
+                .map(|(ty, len)| Pool { ty, len, at: 0 })
+                .into(),
+            kernels: vec![
+                zeros("narrow", Ty::I32, Ty::I8),
+                zeros("pack", Ty::I8, Ty::U32),
+                zeros("unpack", Ty::U32, Ty::I32),
+            ],
+            calls: [[Arg::Input, bytes[0]], [bytes[1], words[0]], [words[1], Arg::Output]]
+                .into_iter()
+                .enumerate()
+                .map(|(kernel, args)| Call {
+                    kernel,
+                    args: args.into(),
+                })
+                .collect(),
+        };
+        let refused = |p: Program, why: &str| {
+            let e = verify(&p).expect_err(why);
+            assert!(e.contains(why), "{e}");
+        };
+        let at = |pool, offset| Arg::Arena { pool, offset };
+        // The words would lie where the bytes do that they are made of.
+        refused(shared([at(0, 0); 2], [at(1, 0); 2]), "overlaps another");
+        let mut larger = shared([at(0, 0); 2], [at(1, 1); 2]);
+        larger.pools[1].len = 5;
+        assert_eq!(verify(&larger), Ok(()));
+        let mut crooked = larger.clone();
+        crooked.calls[0].args[1] = at(0, 1);
+        refused(crooked, "begins at byte 1 of memory that types share");
+        let mut mistaken = larger.clone();
+        mistaken.calls[2].args[0] = at(1, 0);
+        refused(mistaken, "reads what was not written");
+        // The same bytes, but as another type.
+        let mut other = larger.clone();
+        other.pools.push(Pool {
+            ty: Ty::U32,
+            len: 5,
+            at: 0,
+        });
+        other.kernels[1] = zeros("pack", Ty::I8, Ty::I32);
+        other.pools[1].ty = Ty::I32;
+        other.calls[2].args[0] = at(2, 1);
+        refused(other, "reads what was not written");
     }
 }

@@ -57,10 +57,15 @@ fn interface(name: &str, p: &Program, m: &Meta) -> String {
     // Strictest alignment first, so that no padding comes between the pools.
     let mut pools: Vec<usize> = (0..p.pools.len()).collect();
     pools.sort_by_key(|&i| std::cmp::Reverse(p.pools[i].ty.bytes()));
+    let indent = if p.shares_memory() { "        " } else { "    " };
     let mut fields: String = pools
         .iter()
-        .map(|&i| format!("    {} {}[{}];\n", ty(p.pools[i].ty), field(p, i), p.pools[i].len))
+        .map(|&i| format!("{indent}{} {}[{}];\n", ty(p.pools[i].ty), field(p, i), p.pools[i].len))
         .collect();
+    if p.shares_memory() {
+        // What is written as a type is read as that type, until it is written as another.
+        fields = format!("    union {{\n{fields}    }} {SHARED};\n");
+    }
     if fields.is_empty() {
         // C has no empty structures.
         fields = "    uint8_t unused;\n".into();
@@ -144,8 +149,17 @@ fn call(printer: &Printer<'_>, p: &Program, call: &Call, input: &str, output: &s
     let args = call.args.iter().map(|&arg| match arg {
         Arg::Input => input.to_string(),
         Arg::Output => output.to_string(),
-        Arg::Arena { pool, offset: 0 } => format!("arena->{}", field(p, pool)),
-        Arg::Arena { pool, offset } => format!("arena->{} + {offset}", field(p, pool)),
+        Arg::Arena { pool, offset } => {
+            let pool = match p.shares_memory() {
+                true => format!("arena->{SHARED}.{}", field(p, pool)),
+                false => format!("arena->{}", field(p, pool)),
+            };
+            if offset == 0 {
+                pool
+            } else {
+                format!("{pool} + {offset}")
+            }
+        }
     });
     let args: Vec<_> = args.collect();
     text::wrap(
@@ -153,6 +167,9 @@ fn call(printer: &Printer<'_>, p: &Program, call: &Call, input: &str, output: &s
         &format!("{}({});", printer.function(&p.kernels[call.kernel]), args.join(", ")),
     )
 }
+
+/// Name of the union of pools that overlap.
+const SHARED: &str = "shared";
 
 /// Name of a pool's field; a number sets a second pool of one type apart.
 fn field(p: &Program, pool: usize) -> String {

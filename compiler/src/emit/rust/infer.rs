@@ -1,15 +1,48 @@
 //! The body of `infer`: calls of the kernels over parts of the arena.
 //!
-//! The parts that a call uses are split off their pool from front to back, so that safe Rust sees them disjoint. Lengths and
-//! offsets are constants, so that the optimiser removes every check.
+//! The parts that a call uses are split off their array from front to back, so that safe Rust sees them disjoint. Lengths and
+//! offsets are constants, so that the optimiser removes every check. Where pools overlap, the array is one of words, and `cast`
+//! sees parts of it as elements of other types.
 
-use super::kernel::{id, local};
+use super::kernel::{id, local, ty};
 use crate::emit::{arguments, names, pool_name};
-use crate::kir::{Arg, Call, Program, Role};
+use crate::kir::{Arg, BufDecl, Call, Pool, Program, Role, SHARED_ALIGN, Ty};
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
-/// A stretch of a pool that one parameter uses, or several that overlap and only read.
+/// An array of the arena: a pool, or the words that all pools share.
+pub struct Field {
+    /// Its name.
+    pub name: Ident,
+    /// Type of an element.
+    pub ty: Ty,
+    /// Number of elements.
+    pub len: u32,
+}
+
+/// The arrays of the arena, in the pools' order.
+pub fn fields(p: &Program) -> Vec<Field> {
+    if p.shares_memory() {
+        return vec![Field {
+            name: id(pool_name(Ty::U32)),
+            ty: Ty::U32,
+            len: p.arena() as u32 / SHARED_ALIGN,
+        }];
+    }
+    let name = |i: usize, ty: Ty| match p.pools[..i].iter().filter(|q| q.ty == ty).count() {
+        0 => id(pool_name(ty)),
+        // A number sets a second pool of one type apart.
+        n => format_ident!("{}{n}", pool_name(ty)),
+    };
+    let field = |(i, pool): (usize, &Pool)| Field {
+        name: name(i, pool.ty),
+        ty: pool.ty,
+        len: pool.len,
+    };
+    p.pools.iter().enumerate().map(field).collect()
+}
+
+/// A stretch of an array that one parameter uses, or several that overlap and only read.
 struct Part {
     name: Ident,
     start: u32,
@@ -18,24 +51,43 @@ struct Part {
     written: bool,
 }
 
+/// The array that an argument lies in, its first element there, and the one behind it.
+fn place(p: &Program, param: &BufDecl, arg: Arg) -> Option<(usize, u32, u32)> {
+    let Arg::Arena { pool, offset } = arg else { return None };
+    if !p.shares_memory() {
+        return Some((pool, offset, offset + param.len));
+    }
+    let first = p.pools[pool].at + offset * param.ty.bytes();
+    let end = first + param.len * param.ty.bytes();
+    Some((0, first / SHARED_ALIGN, end.div_ceil(SHARED_ALIGN)))
+}
+
 /// One call, in a block of its own where it needs parts of the arena.
 pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStream {
-    let pools: Vec<Vec<Part>> = (0..p.pools.len())
-        .map(|pool| parts(p, call, pool, &[input, output]))
-        .collect();
-    let splits = pools.iter().enumerate().flat_map(|(pool, parts)| split(p, pool, parts));
-    let args = arguments(p, call).map(|(param, arg)| match arg {
-        Arg::Input => quote!(#input),
-        Arg::Output => quote!(#output),
-        Arg::Arena { pool, offset } => {
-            let part = pools[pool].iter().find(|q| q.start <= offset && offset < q.end);
-            let part = part.unwrap_or_else(|| unreachable!("every argument lies in a part"));
-            let name = &part.name;
-            if part.users == 1 {
-                return quote!(#name);
-            }
-            let (skip, len) = (number(offset - part.start), number(param.len));
-            quote!(shared::<_, #len>(#name, #skip))
+    let fields = fields(p);
+    let parts: Vec<Vec<Part>> = (0..fields.len()).map(|i| parts(p, call, i, &[input, output])).collect();
+    let splits = fields
+        .iter()
+        .zip(&parts)
+        .flat_map(|(field, parts)| split(&field.name, parts));
+    let args = arguments(p, call).map(|(param, arg)| {
+        let Some((field, start, end)) = place(p, param, arg) else {
+            return match arg {
+                Arg::Input => quote!(#input),
+                _ => quote!(#output),
+            };
+        };
+        let part = parts[field].iter().find(|q| q.start <= start && start < q.end);
+        let part = part.unwrap_or_else(|| unreachable!("every argument lies in a part"));
+        let (name, element, len) = (&part.name, ty(param.ty), number(param.len));
+        let (skip, width) = (number(start - part.start), number(end - start));
+        match (part.users, p.shares_memory()) {
+            (1, false) => quote!(#name),
+            (_, false) => quote!(shared::<_, #len>(#name, #skip)),
+            (1, true) if param.ty == Ty::U32 => quote!(#name),
+            (1, true) => quote!(cast::view_mut::<#element, #width, #len>(#name)),
+            (_, true) if param.ty == Ty::U32 => quote!(shared::<_, #len>(#name, #skip)),
+            (_, true) => quote!(cast::view::<#element, #width, #len>(shared::<_, #width>(#name, #skip))),
         }
     });
     let (kernel, args) = (local(&p.kernels[call.kernel].name), args.collect::<Vec<_>>());
@@ -47,7 +99,7 @@ pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStr
             unsafe { #run }
         };
     }
-    if pools.iter().all(Vec::is_empty) {
+    if parts.iter().all(Vec::is_empty) {
         return run;
     }
     quote!({
@@ -56,17 +108,17 @@ pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStr
     })
 }
 
-/// The disjoint parts of a pool that a call uses, from front to back, each named after its parameter.
+/// The disjoint parts of array `of` that a call uses, from front to back, each named after its parameter.
 fn parts(p: &Program, call: &Call, of: usize, ports: &[&Ident]) -> Vec<Part> {
     let mut taken: Vec<String> = ports.iter().map(|i| i.to_string()).collect();
     taken.extend(["arena".into(), "rest".into()]);
     let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
     let mut all: Vec<Part> = arguments(p, call)
-        .filter_map(|(param, arg)| match arg {
-            Arg::Arena { pool, offset } if pool == of => Some(Part {
+        .filter_map(|(param, arg)| match place(p, param, arg)? {
+            (field, start, end) if field == of => Some(Part {
                 name: id(&names::unique(&param.name, &taken)),
-                start: offset,
-                end: offset + param.len,
+                start,
+                end,
                 users: 1,
                 written: param.role != Role::In,
             }),
@@ -91,9 +143,8 @@ fn parts(p: &Program, call: &Call, of: usize, ports: &[&Ident]) -> Vec<Part> {
     out
 }
 
-/// Binds the parts of a pool.
-fn split(p: &Program, pool: usize, parts: &[Part]) -> Vec<TokenStream> {
-    let field = field(p, pool);
+/// Binds the parts of an array.
+fn split(field: &Ident, parts: &[Part]) -> Vec<TokenStream> {
     let mut at = 0;
     let mut out = vec![];
     for (i, part) in parts.iter().enumerate() {
@@ -108,15 +159,6 @@ fn split(p: &Program, pool: usize, parts: &[Part]) -> Vec<TokenStream> {
         at = part.end;
     }
     out
-}
-
-/// Name of a pool's field; a number sets a second pool of one type apart.
-pub fn field(p: &Program, pool: usize) -> Ident {
-    let ty = p.pools[pool].ty;
-    match p.pools[..pool].iter().filter(|q| q.ty == ty).count() {
-        0 => id(pool_name(ty)),
-        n => format_ident!("{}{n}", pool_name(ty)),
-    }
 }
 
 fn number(n: u32) -> Literal {

@@ -1,5 +1,5 @@
-//! A `no_std` crate without `unsafe`: `src/lib.rs` is what a firmware calls, `src/kernels.rs` what it does, `src/golden.rs`
-//! samples with their results, `tests/golden.rs` the regression test.
+//! A `no_std` crate: `src/lib.rs` is what a firmware calls, `src/kernels.rs` what it does, `src/golden.rs` samples with their
+//! results, `tests/golden.rs` the regression test. It holds no `unsafe` but around vectors, and where types share memory.
 
 mod infer;
 mod kernel;
@@ -39,6 +39,9 @@ pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
         files.push((".cargo/config.toml", cargo_config(m)));
     }
     let mut files: BTreeMap<String, String> = files.into_iter().map(|(path, text)| (path.to_string(), text)).collect();
+    if p.shares_memory() {
+        files.insert("src/cast.rs".into(), format!("{header}\n{}", sq_templates::CAST_RS));
+    }
     for (name, rust, _) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
         files.insert(format!("src/simd/{name}.rs"), format!("{header}\n{rust}"));
     }
@@ -71,10 +74,18 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
     let (constants, arena, selftest, model) = (constants(p, m), arena(p), selftest(), model(name, p, dep));
     let arena_name = id(if super::uses_arena(p) { "arena" } else { "_arena" });
-    let unsafe_code = match super::uses_vectors(p) {
-        true => quote!(#![deny(unsafe_op_in_unsafe_fn)]),
-        false => quote!(#![forbid(unsafe_code)]),
+    let unsafe_code = match (super::uses_vectors(p), p.shares_memory()) {
+        (true, _) => quote!(#![deny(unsafe_op_in_unsafe_fn)]),
+        (false, true) => quote!(#![deny(unsafe_code)]),
+        (false, false) => quote!(#![forbid(unsafe_code)]),
     };
+    let cast = p.shares_memory().then(|| {
+        quote! {
+            #[allow(unsafe_code, reason = "values of several types share the arena")]
+            #[allow(dead_code, reason = "not every network reads a value twice")]
+            mod cast;
+        }
+    });
     let simd = super::uses_vectors(p).then(|| simd(m));
     quote! {
         #(#![doc = #crate_doc])*
@@ -84,6 +95,7 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         pub mod golden;
         #[allow(clippy::all, reason = "written for the optimiser; the loops say what they do")]
         mod kernels;
+        #cast
         #simd
 
         #constants
@@ -146,11 +158,14 @@ fn constants(p: &Program, m: &Meta) -> TokenStream {
 }
 
 fn arena(p: &Program) -> TokenStream {
-    let pools = (0..p.pools.len()).map(|i| (infer::field(p, i), array(p.pools[i].ty, p.pools[i].len)));
-    let fields = pools.map(|(name, array)| quote!(#name: #array));
-    let zeros = p.pools.iter().enumerate().map(|(i, pool)| {
-        let (name, len) = (infer::field(p, i), Literal::u32_unsuffixed(pool.len));
-        let zero = match pool.ty {
+    let all = infer::fields(p);
+    let fields = all.iter().map(|f| {
+        let (name, array) = (&f.name, array(f.ty, f.len));
+        quote!(#name: #array)
+    });
+    let zeros = all.iter().map(|f| {
+        let (name, len) = (&f.name, Literal::u32_unsuffixed(f.len));
+        let zero = match f.ty {
             crate::kir::Ty::Bool => quote!(false),
             crate::kir::Ty::F32 => quote!(0.0),
             _ => quote!(0),
@@ -394,8 +409,18 @@ fn zero(port: &Port) -> String {
 fn readme(name: &str, p: &Program, m: &Meta) -> String {
     let code = example(name, p).replacen("```", "```rust", 1);
     format!(
-        "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, no `unsafe`; one arena may serve many calls.\n\n\
+        "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, {}; one arena may serve many calls.\n\n\
          `cargo test` holds the crate against the results it was generated with and against the float model.\n",
-        report::summary(p, m)
+        report::summary(p, m),
+        unsafe_code(p)
     )
+}
+
+/// What the crate's README says of `unsafe`.
+fn unsafe_code(p: &Program) -> &'static str {
+    match (super::uses_vectors(p), p.shares_memory()) {
+        (true, _) => "`unsafe` around vectors and memory alone",
+        (false, true) => "`unsafe` in `src/cast.rs` alone, by which values of several types share memory",
+        (false, false) => "no `unsafe`",
+    }
 }
