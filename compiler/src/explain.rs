@@ -1,9 +1,14 @@
-//! `sqc explain`: for every layer the kernels that could compute it, what each would cost, and why one was chosen.
+//! `sqc explain`: for every layer the kernels that could compute it, what each would cost, and why one was chosen; on demand also
+//! what each does cost, measured.
 
-use crate::driver::Compiled;
+use crate::bench;
+use crate::diag::Result;
+use crate::driver::{self, Compiled};
 use crate::inspect;
 use crate::plan::cost::Cost;
 use crate::plan::{self, BALANCED_EXTRA, Candidate, FAMILIES, Optimize, Outcome, Step};
+use crate::progress::{Progress, Silent};
+use crate::run::Lang;
 use crate::table::{Align, Table, grouped};
 use serde::Serialize;
 use std::fmt;
@@ -25,6 +30,8 @@ pub struct Explanation {
     pub flash: u64,
     /// How the arena was arranged, and how well.
     pub memory: String,
+    /// What the choices cost beside the best kernel of every layer, as a share; absent unless measured.
+    pub regret: Option<f64>,
 }
 
 /// The choice for a layer.
@@ -54,6 +61,8 @@ pub struct Kernel {
     /// What it would cost; absent where it refuses.
     #[serde(flatten)]
     pub cost: Option<Predicted>,
+    /// What it does cost, if measured.
+    pub measured: Option<Measured>,
     /// Why it was chosen, or was not.
     pub why: String,
 }
@@ -69,9 +78,35 @@ pub struct Predicted {
     pub code: u64,
 }
 
+/// What one call takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measured {
+    /// Executed instructions, in an emulator.
+    Instructions(u64),
+    /// Microseconds, on this machine.
+    Microseconds(f64),
+}
+
+impl Measured {
+    /// A number to compare with others of its kind.
+    fn number(self) -> f64 {
+        match self {
+            Measured::Instructions(n) => n as f64,
+            Measured::Microseconds(t) => t,
+        }
+    }
+}
+
 /// Why the plan of `c`, made with `options`, is what it is.
 pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
     let known = inspect::inspect(&c.model).layers;
+    // Where flash has no limit, a balanced choice is the fastest.
+    let scarce = options.flash.or(c.target.memory.flash).is_some();
+    let rule = match options.optimize {
+        Optimize::Balanced if !scarce => Optimize::Speed,
+        other => other,
+    };
     let layer = |step: &Step| {
         let of_model = known.iter().find(|l| l.name == step.name);
         let doc = &step.kernel.doc;
@@ -80,7 +115,7 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
             what: doc.strip_prefix(&format!("{}: ", step.name)).unwrap_or(doc).to_owned(),
             weights: of_model.map(|l| l.weights.to_string()),
             macs: of_model.map_or(0, |l| l.size.macs),
-            kernels: kernels(&step.ranking, options.optimize),
+            kernels: kernels(&step.ranking, rule),
         }
     };
     Explanation {
@@ -91,7 +126,60 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
         instructions: c.plan.steps.iter().map(|s| s.cost.instructions).sum(),
         flash: c.plan.flash(),
         memory: c.plan.memory.to_string(),
+        regret: None,
     }
+}
+
+/// Builds every kernel of every layer in `lang` and measures it, alone, into `e`, the explanation of `c`.
+///
+/// # Errors
+/// A missing tool, or a build or a run that fails.
+pub fn measure(
+    e: &mut Explanation,
+    c: &Compiled,
+    options: &plan::Options,
+    lang: Lang,
+    progress: &dyn Progress,
+) -> Result<()> {
+    for family in FAMILIES {
+        // Budgets are of no interest here: each kernel is a program of its own.
+        let options = plan::Options {
+            prefer: Some(family.name),
+            flash: Some(u64::MAX),
+            ram: Some(u64::MAX),
+            ..*options
+        };
+        let preferred = driver::compile(c.model.clone(), &c.target_name, &options, &Silent, &mut |_, _, _| ())?;
+        for (i, (step, layer)) in preferred.plan.steps.iter().zip(&mut e.layers).enumerate() {
+            let of_family = |k: &&mut Kernel| k.name == family.name && step.family == family.name;
+            if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
+                progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
+                let row = bench::measure_layer(&preferred, i, lang)?;
+                let time = || row.microseconds.map(|t| Measured::Microseconds(t.median));
+                kernel.measured = row.figures.instructions.map(Measured::Instructions).or_else(time);
+            }
+        }
+    }
+    e.regret = Some(regret(&e.layers));
+    Ok(())
+}
+
+/// What the chosen kernels cost, beside the best of every layer.
+fn regret(layers: &[Layer]) -> f64 {
+    let (mut chosen, mut best) = (0.0, 0.0);
+    for layer in layers {
+        let all: Vec<f64> = layer
+            .kernels
+            .iter()
+            .filter_map(|k| Some(k.measured?.number()))
+            .collect();
+        // The chosen kernel comes first. A layer of one kernel leaves no choice, and is not measured.
+        if let (Some(first), Some(least)) = (all.first(), all.iter().copied().reduce(f64::min)) {
+            chosen += first;
+            best += least;
+        }
+    }
+    if best > 0.0 { chosen / best - 1.0 } else { 0.0 }
 }
 
 fn goal(optimize: Optimize) -> &'static str {
@@ -129,6 +217,7 @@ fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
             tables: cost.tables,
             code: cost.code,
         }),
+        measured: None,
         why: reason(i, c),
     };
     ranking.iter().enumerate().map(kernel).collect()
@@ -169,7 +258,11 @@ impl fmt::Display for Explanation {
             grouped(self.instructions as u64),
             grouped(self.flash),
             self.memory
-        )
+        )?;
+        match self.regret {
+            Some(regret) => writeln!(f, "regret {:.1} % of what the best kernels take", 100.0 * regret),
+            None => Ok(()),
+        }
     }
 }
 
@@ -180,20 +273,38 @@ impl fmt::Display for Layer {
             write!(f, "; {weights}; {} MACs", grouped(self.macs))?;
         }
         writeln!(f)?;
-        let mut t = Table::new(&[
-            ("  kernel", Align::Left),
-            ("instructions", Align::Right),
+        let measured = self.kernels.iter().find_map(|k| k.measured);
+        let mut columns = vec![("  kernel", Align::Left), ("instructions", Align::Right)];
+        match measured {
+            Some(Measured::Instructions(_)) => columns.extend([("measured", Align::Right), ("off", Align::Right)]),
+            Some(Measured::Microseconds(_)) => columns.push(("µs here", Align::Right)),
+            None => {}
+        }
+        columns.extend([
             ("MAC/instruction", Align::Right),
             ("tables", Align::Right),
             ("code", Align::Right),
             ("why", Align::Left),
         ]);
+        let mut t = Table::new(&columns);
         for k in &self.kernels {
             let mark = if k.chosen { '*' } else { ' ' };
             let figure = |of: &dyn Fn(&Predicted) -> String| k.cost.as_ref().map_or_else(|| "-".to_owned(), of);
-            t.row([
+            let mut cells = vec![
                 format!("{mark} {}", k.name),
                 figure(&|c| grouped(c.instructions as u64)),
+            ];
+            match (measured, k.measured) {
+                (None, _) => {}
+                (Some(_), Some(Measured::Instructions(n))) => {
+                    let off = |c: &Predicted| format!("{:+.0} %", 100.0 * (c.instructions / n as f64 - 1.0));
+                    cells.extend([grouped(n), figure(&off)]);
+                }
+                (Some(_), Some(Measured::Microseconds(t))) => cells.push(format!("{t:.1}")),
+                (Some(Measured::Instructions(_)), None) => cells.extend(["-".to_owned(), "-".to_owned()]),
+                (Some(Measured::Microseconds(_)), None) => cells.push("-".to_owned()),
+            }
+            cells.extend([
                 figure(&|c| match self.macs {
                     0 => "-".to_owned(),
                     macs => format!("{:.2}", macs as f64 / c.instructions),
@@ -202,6 +313,7 @@ impl fmt::Display for Layer {
                 figure(&|c| grouped(c.code)),
                 k.why.clone(),
             ]);
+            t.row(cells);
         }
         write!(f, "{t}")
     }
@@ -258,6 +370,31 @@ mod tests {
              unrolled       500,000             4.72       0  40,000  30,384 bytes more than the smallest; 8,192 are allowed\n  \
              xnor                 -                -       -       -  refuses: operand is not packed\n"
         );
+    }
+
+    #[test]
+    fn what_is_measured_stands_beside_what_was_predicted() {
+        let ranking = [
+            builds("words", 1000.0, 100, 50),
+            builds("scalar", 3000.0, 400, 50),
+            refuses("xnor", "operand is not packed"),
+        ];
+        let mut layer = Layer {
+            name: "fc1".into(),
+            what: "binary dense".into(),
+            weights: None,
+            macs: 0,
+            kernels: kernels(&ranking, Optimize::Speed),
+        };
+        layer.kernels[0].measured = Some(Measured::Instructions(1250));
+        layer.kernels[1].measured = Some(Measured::Instructions(1000));
+        let text = layer.to_string();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let words = words.join(" ");
+        assert!(words.contains("instructions measured off"), "{text}");
+        assert!(words.contains("words 1,000 1,250 -20 %"), "{text}");
+        assert!(words.contains("scalar 3,000 1,000 +200 %"), "{text}");
+        assert_eq!(regret(&[layer]), 0.25);
     }
 
     #[test]

@@ -105,6 +105,15 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
     Ok(rows)
 }
 
+/// The figures of step `i` of the plan of `c`, as a program of its own.
+///
+/// # Errors
+/// As for [`measure`].
+pub fn measure_layer(c: &Compiled, i: usize, lang: Lang) -> Result<Row> {
+    let (program, operand) = layer::alone(c, i);
+    one(c, Some(i), &program, &operand, lang, None)
+}
+
 /// The figures of `program`, which is that of `c`, or of its step of this number.
 fn one(
     c: &Compiled,

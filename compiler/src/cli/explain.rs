@@ -15,6 +15,12 @@ pub struct Args {
     target: String,
     #[command(flatten)]
     plan: args::Plan,
+    /// Builds every kernel of every layer and measures it: instructions in emulators, time on this machine.
+    #[arg(long)]
+    measure: bool,
+    /// Language of what is measured.
+    #[arg(long, value_enum, value_name = "LANG", default_value = "rust", requires = "measure")]
+    lang: args::Lang,
     /// Prints the rankings as JSON.
     #[arg(long)]
     pub json: bool,
@@ -25,5 +31,9 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     let model = driver::read(&args.model.path, args.model.expect())?;
     let options = args.plan.options();
     let compiled = driver::compile(model, &args.target, &options, bar, &mut |_, _, _| ())?;
-    print(&explain::explain(&compiled, &options), args.json, bar)
+    let mut explanation = explain::explain(&compiled, &options);
+    if args.measure {
+        explain::measure(&mut explanation, &compiled, &options, args.lang.into(), bar)?;
+    }
+    print(&explanation, args.json, bar)
 }

@@ -25,9 +25,9 @@ pub const LAYERS: &[(&str, &str)] = &[
 /// VGG-7 for CIFAR-10's images, without what it says of weights and activations.
 pub const VGG7: &str = "3x32x32 128C3-128C3-MP2-256C3-256C3-MP2-512C3-512C3-MP2-1024FC-10FC";
 
-/// Nanoseconds of one call, from a round of calls that lasts 10 ms or more.
+/// Nanoseconds of one call, from a round of calls that lasts 5 ms or more.
 pub fn round(mut call: impl FnMut()) -> f64 {
-    const ROUND: Duration = Duration::from_millis(10);
+    const ROUND: Duration = Duration::from_millis(5);
     let start = Instant::now();
     let mut calls = 0u32;
     while start.elapsed() < ROUND {
