@@ -13,6 +13,9 @@
 
 typedef __m128i sq_u8x16;
 typedef __m128i sq_i8x16;
+/* Eight bytes in a word. */
+typedef uint64_t sq_u8x8;
+typedef uint64_t sq_i8x8;
 typedef __m256i sq_u8x32;
 typedef __m256i sq_i8x32;
 typedef __m256i sq_u16x16;
@@ -146,6 +149,24 @@ SQ_OP(i32x8, cast_i32x8_u32x8, (sq_u32x8 a), a)
 SQ_OP(u32x8, cast_u32x8_i32x8, (sq_i32x8 a), a)
 SQ_OP(i16x16, cast_i16x16_i8x16, (sq_i8x16 a), _mm256_cvtepi8_epi16(a))
 SQ_OP(i16x16, cast_i16x16_u8x16, (sq_u8x16 a), _mm256_cvtepu8_epi16(a))
+static inline void sq_store_u8x8(uint8_t *x, size_t at, sq_u8x8 v) { memcpy(x + at, &v, 8); }
+static inline void sq_store_i8x8(int8_t *x, size_t at, sq_i8x8 v) { memcpy(x + at, &v, 8); }
+/* The low bytes of eight numbers. */
+static inline uint64_t sq_low_bytes_256(sq_i32x8 a)
+{
+    const __m256i pick = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+    const __m256i fours = _mm256_shuffle_epi8(a, pick);
+    const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
+    return (uint64_t)_mm_cvtsi128_si64(both);
+}
+SQ_OP(i8x8, cast_i8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
+SQ_OP(u8x8, cast_u8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
+static inline int32_t sq_total_i32x8(sq_i32x8 a)
+{
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
 SQ_OP(u8x32, bits_u8x32_u32x8, (sq_u32x8 a), a)
 SQ_OP(u32x8, bits_u32x8_u8x32, (sq_u8x32 a), a)
 SQ_OP(i8x32, bits_i8x32_u32x8, (sq_u32x8 a), a)

@@ -33,6 +33,10 @@ macro_rules! memory {
 
 pub type U8x16 = __m128i;
 pub type I8x16 = __m128i;
+/// Eight bytes in a word.
+pub type U8x8 = u64;
+/// Eight bytes in a word.
+pub type I8x8 = u64;
 pub type U8x32 = __m256i;
 pub type I8x32 = __m256i;
 pub type U16x16 = __m256i;
@@ -75,6 +79,34 @@ pub unsafe fn repeat1_u32x8(x: &[u32], at: usize) -> U32x8 {
     debug_assert!(at < x.len());
     // SAFETY: the caller's promise.
     _mm256_set1_epi32(unsafe { *x.get_unchecked(at) } as i32)
+}
+
+macro_rules! eights {
+    ($($scalar:ident $vector:ident $store:ident;)*) => { $(
+        /// Stores eight bytes.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        pub unsafe fn $store(x: &mut [$scalar], at: usize, v: $vector) {
+            debug_assert!(at + 8 <= x.len());
+            // SAFETY: the caller's promise; unaligned writes are allowed.
+            unsafe { x.as_mut_ptr().add(at).cast::<u64>().write_unaligned(v) }
+        }
+    )* };
+}
+
+eights! {
+    u8 U8x8 store_u8x8;
+    i8 I8x8 store_i8x8;
+}
+
+/// The low bytes of eight numbers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn low_bytes(a: I32x8) -> u64 {
+    let pick = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+    let fours = _mm256_shuffle_epi8(a, pick);
+    let both = _mm_unpacklo_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours));
+    _mm_cvtsi128_si64(both) as u64
 }
 
 /// One bits of the numbers 0 to 15, in both halves.
@@ -170,6 +202,13 @@ operations! {
     cast_u32x8_i32x8(a: I32x8) -> U32x8 = a;
     cast_i16x16_i8x16(a: I8x16) -> I16x16 = _mm256_cvtepi8_epi16(a);
     cast_i16x16_u8x16(a: U8x16) -> I16x16 = _mm256_cvtepu8_epi16(a);
+    cast_i8x8_i32x8(a: I32x8) -> I8x8 = low_bytes(a);
+    cast_u8x8_i32x8(a: I32x8) -> U8x8 = low_bytes(a);
+    total_i32x8(a: I32x8) -> i32 = {
+        let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0x4e>(four));
+        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0xb1>(two)))
+    };
     bits_u8x32_u32x8(a: U32x8) -> U8x32 = a;
     bits_u32x8_u8x32(a: U8x32) -> U32x8 = a;
     bits_i8x32_u32x8(a: U32x8) -> I8x32 = a;

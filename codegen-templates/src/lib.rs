@@ -9,13 +9,26 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("x86_64-avx2", include_str!("../targets/x86_64-avx2.toml")),
     ("x86_64-avx512", include_str!("../targets/x86_64-avx512.toml")),
     ("aarch64", include_str!("../targets/aarch64.toml")),
+    ("aarch64-dotprod", include_str!("../targets/aarch64-dotprod.toml")),
+    ("aarch64-i8mm", include_str!("../targets/aarch64-i8mm.toml")),
     ("cortex-m0", include_str!("../targets/cortex-m0.toml")),
+    ("cortex-m0plus", include_str!("../targets/cortex-m0plus.toml")),
+    ("cortex-m3", include_str!("../targets/cortex-m3.toml")),
     ("cortex-m4", include_str!("../targets/cortex-m4.toml")),
+    ("cortex-m7", include_str!("../targets/cortex-m7.toml")),
+    ("cortex-m33", include_str!("../targets/cortex-m33.toml")),
+    ("cortex-m55", include_str!("../targets/cortex-m55.toml")),
 ];
 
 /// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
 /// operations; what is not there does not exist on that instruction set.
 pub const SIMD: &[(&str, &str, &str)] = &[
+    ("neon", include_str!("../simd/neon.rs"), include_str!("../simd/neon.h")),
+    (
+        "neon_dotprod",
+        include_str!("../simd/neon_dotprod.rs"),
+        include_str!("../simd/neon_dotprod.h"),
+    ),
     (
         "x86_avx2",
         include_str!("../simd/x86_avx2.rs"),

