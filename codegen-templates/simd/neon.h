@@ -157,6 +157,11 @@ static inline uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
     const uint32x4_t bits = vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x200000001u), vcreate_u64(0x800000004u)));
     return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
 }
+static inline sq_i32x4 sq_high_i32x4(sq_i32x4 a, sq_i32x4 b)
+{
+    const int64x2_t low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
+    return vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)));
+}
 static inline int32_t sq_total_i32x4(sq_i32x4 a) { return vaddvq_s32(a); }
 
 #undef SQ_OP

@@ -185,5 +185,9 @@ operations! {
     cast_i8x4_i32x4(a: I32x4) -> I8x4 = low_bytes(a);
     cast_u8x4_i32x4(a: I32x4) -> U8x4 = low_bytes(a);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = vaddvq_u32(vandq_u32(vcgeq_s32(a, b), lane_bits()));
+    high_i32x4(a: I32x4, b: I32x4) -> I32x4 = {
+        let low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
+        vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)))
+    };
     total_i32x4(a: I32x4) -> i32 = vaddvq_s32(a);
 }

@@ -161,6 +161,12 @@ static inline uint64_t sq_low_bytes_256(sq_i32x8 a)
 }
 SQ_OP(i8x8, cast_i8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
 SQ_OP(u8x8, cast_u8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
+static inline sq_i32x8 sq_high_i32x8(sq_i32x8 a, sq_i32x8 b)
+{
+    const __m256i even = _mm256_srli_epi64(_mm256_mul_epi32(a, b), 32);
+    const __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
+    return _mm256_blend_epi32(even, odd, 0xaa);
+}
 static inline int32_t sq_total_i32x8(sq_i32x8 a)
 {
     const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));

@@ -204,6 +204,11 @@ operations! {
     cast_i16x16_u8x16(a: U8x16) -> I16x16 = _mm256_cvtepu8_epi16(a);
     cast_i8x8_i32x8(a: I32x8) -> I8x8 = low_bytes(a);
     cast_u8x8_i32x8(a: I32x8) -> U8x8 = low_bytes(a);
+    high_i32x8(a: I32x8, b: I32x8) -> I32x8 = {
+        let even = _mm256_srli_epi64::<32>(_mm256_mul_epi32(a, b));
+        let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(a), _mm256_srli_epi64::<32>(b));
+        _mm256_blend_epi32::<0xaa>(even, odd)
+    };
     total_i32x8(a: I32x8) -> i32 = {
         let four = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
         let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0x4e>(four));

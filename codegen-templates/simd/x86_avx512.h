@@ -128,6 +128,12 @@ static inline sq_i32x16 sq_dot_i32x16_u8x64_i8x64(sq_i32x16 acc, sq_u8x64 a, sq_
     return _mm512_dpbusd_epi32(acc, a, b);
 #endif
 }
+static inline sq_i32x16 sq_high_i32x16(sq_i32x16 a, sq_i32x16 b)
+{
+    const __m512i even = _mm512_srli_epi64(_mm512_mul_epi32(a, b), 32);
+    const __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    return _mm512_mask_mov_epi32(even, 0xaaaa, odd);
+}
 static inline int32_t sq_total_i32x16(sq_i32x16 a) { return _mm512_reduce_add_epi32(a); }
 SQ_OP(i8x64, cast_i8x64_u8x64, (sq_u8x64 a), a)
 SQ_OP(u8x64, cast_u8x64_i8x64, (sq_i8x64 a), a)

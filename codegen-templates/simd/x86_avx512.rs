@@ -143,6 +143,11 @@ operations! {
     popcnt_u32x16(a: U32x16) -> U32x16 = _mm512_popcnt_epi32(a);
     ge_mask_i32x16(a: I32x16, b: I32x16) -> u32 = _mm512_cmpge_epi32_mask(a, b).into();
     dot_i32x16_u8x64_i8x64(acc: I32x16, a: U8x64, b: I8x64) -> I32x16 = _mm512_dpbusd_epi32(acc, a, b);
+    high_i32x16(a: I32x16, b: I32x16) -> I32x16 = {
+        let even = _mm512_srli_epi64::<32>(_mm512_mul_epi32(a, b));
+        let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(a), _mm512_srli_epi64::<32>(b));
+        _mm512_mask_mov_epi32(even, 0xaaaa, odd)
+    };
     total_i32x16(a: I32x16) -> i32 = _mm512_reduce_add_epi32(a);
     cast_i8x64_u8x64(a: U8x64) -> I8x64 = a;
     cast_u8x64_i8x64(a: I8x64) -> U8x64 = a;

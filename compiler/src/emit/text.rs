@@ -110,6 +110,7 @@ pub fn vector_operation(k: &Kernel, e: &Expr) -> (String, Option<i64>) {
             VecOp::Bits(_) => format!("bits_{ty}_{}", of(0)),
             VecOp::Dot => format!("dot_{ty}_{}_{}", of(1), of(2)),
             VecOp::Lookup => format!("lookup_{}", of(1)),
+            VecOp::High => format!("high_{}", of(0)),
             VecOp::Pairs => format!("pairs_{}", of(0)),
             VecOp::Total => format!("total_{}", of(0)),
             VecOp::Mask => format!("mask_{}", of(0)),

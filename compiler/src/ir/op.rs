@@ -72,6 +72,10 @@ pub enum Epilogue {
     Threshold(Vec<i32>),
     /// `i8` or `u8` output: `clamp((sum * mul + add) >> shift, lo, hi)` in 64-bit integers, the shift arithmetic.
     /// Integer sums only. The passes choose the numbers so that this is the exact quantizer for every reachable sum.
+    ///
+    /// Where they can, they choose them so that the high half of one product is enough: with `k` the places that every sum can
+    /// be shifted left in 32 bits ([`super::range::headroom`]), all shifts are one, addends are multiples of `1 << (32 - k)`,
+    /// and `(((sum << k) * mul) >> 32) + (add >> (32 - k))` fits 32 bits, so that one shift of it is left.
     Requant {
         /// Factors.
         mul: Vec<i32>,

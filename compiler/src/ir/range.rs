@@ -52,6 +52,11 @@ pub fn sums(g: &Graph, id: NodeId) -> Option<Vec<(i64, i64)>> {
     of_sums(weights, operand, geom.pads != [0; 4])
 }
 
+/// Places that a sum of at most this magnitude can be shifted left in 32 bits.
+pub fn headroom(greatest: i64) -> u32 {
+    (greatest.unsigned_abs().leading_zeros() - 32).saturating_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +75,14 @@ mod tests {
         assert_eq!(of_sums(&weights, (0, 255), false), Some(vec![(-255, 510), (-510, 0)]));
         assert_eq!(of_sums(&weights, (3, 5), false), Some(vec![(1, 7), (-10, -6)]));
         assert_eq!(of_sums(&weights, (3, 5), true), Some(vec![(-5, 10), (-10, 0)]));
+    }
+
+    #[test]
+    fn shifted_sums_fit() {
+        for greatest in [1, 2, 255, 256, 73_152, i64::from(i32::MAX)] {
+            let shift = headroom(greatest);
+            assert!(greatest << shift <= i64::from(i32::MAX), "{greatest}");
+            assert!(greatest << (shift + 1) > i64::from(i32::MAX), "{greatest}");
+        }
     }
 }

@@ -3,8 +3,8 @@
 
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
-use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window};
-use crate::kir::build::{Builder, float, floats, idx, int, ints};
+use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window, range};
+use crate::kir::build::{Builder, float, floats, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty, Var};
 use crate::target::Simd;
 
@@ -31,6 +31,8 @@ pub struct Job<'a> {
     pub x_range: (i64, i64),
     /// Least sum of any channel, where sums are integers.
     pub least: i64,
+    /// Greatest magnitude of any channel's sum, where sums are integers.
+    pub greatest: i64,
     /// The target's vector operations.
     pub simd: &'a Simd,
 }
@@ -275,6 +277,13 @@ pub(super) enum Finish {
         hi: i64,
         ty: Ty,
     },
+    /// The same in 32 bits.
+    High {
+        mul: Buf,
+        add: Buf,
+        high: High,
+        ty: Ty,
+    },
     Float {
         mul: Buf,
         add: Buf,
@@ -287,12 +296,68 @@ pub(super) enum Shift {
     Each(Buf),
 }
 
+/// A requantisation of which the high half of a product is enough.
+#[derive(Clone, Debug)]
+pub(super) struct High {
+    /// Addends of the high half.
+    pub add: Vec<i64>,
+    /// Places that a sum is shifted left before, and the high half right after.
+    pub left: u32,
+    pub right: u32,
+    /// Bounds of the result.
+    pub lo: i64,
+    pub hi: i64,
+}
+
+impl High {
+    /// If a layer's epilogue is one.
+    pub fn of(job: &Job) -> Option<High> {
+        let Epilogue::Requant {
+            mul,
+            add,
+            shift,
+            lo,
+            hi,
+        } = job.epilogue
+        else {
+            return None;
+        };
+        let left = range::headroom(job.greatest);
+        let low = 32 - left;
+        let fits = |add: i64| add.trailing_zeros() >= low && (add >> low).abs() < 1 << 30;
+        let right = u32::from(shift[0]).checked_sub(low).filter(|r| *r < 32)?;
+        let all = mul.iter().all(|m| *m > 0) && add.iter().all(|&a| fits(a)) && shift.iter().all(|s| *s == shift[0]);
+        all.then(|| High {
+            add: add.iter().map(|a| a >> low).collect(),
+            left,
+            right,
+            lo: (*lo).into(),
+            hi: (*hi).into(),
+        })
+    }
+
+    /// A sum (or a vector of sums, of type `ty`) shifted left. As bits: that it fits is known from the weights, not to the
+    /// verifier.
+    pub fn shifted(&self, sum: Expr, ty: Ty) -> Expr {
+        let bits = Ty::U32.times(ty.lanes());
+        let by = int(self.left.into(), Ty::U32);
+        let by = if ty.lanes() == 1 { by } else { splat(by, bits) };
+        (sum.cast(bits) << by).cast(ty)
+    }
+}
+
 impl Finish {
     pub fn declare(b: &mut Builder, job: &Job) -> Finish {
         match job.epilogue {
             Epilogue::Threshold(t) => {
                 Finish::Threshold(b.constants("threshold", Ty::I32, ints(t.iter().map(|&v| v as i64), Ty::I32)))
             }
+            Epilogue::Requant { mul, .. } if let Some(high) = High::of(job) => Finish::High {
+                mul: b.constants("mul", Ty::I32, ints(mul.iter().map(|&v| v as i64), Ty::I32)),
+                add: b.constants("add", Ty::I32, ints(high.add.iter().copied(), Ty::I32)),
+                high,
+                ty: job.y.ty(),
+            },
             Epilogue::Requant {
                 mul,
                 add,
@@ -337,6 +402,13 @@ impl Finish {
                 };
                 let clamped = (product >> shift).max(int(*lo, Ty::I64)).min(int(*hi, Ty::I64));
                 clamped.cast(*ty)
+            }
+            Finish::High { mul, add, high, ty } => {
+                let factor = b.load(*mul, o.clone()).cast(Ty::I64);
+                let product = high.shifted(sum, Ty::I32).cast(Ty::I64) * factor;
+                let scaled = (product >> int(32, Ty::I64)).cast(Ty::I32) + b.load(*add, o);
+                let shifted = scaled >> int(high.right.into(), Ty::I32);
+                shifted.max(int(high.lo, Ty::I32)).min(int(high.hi, Ty::I32)).cast(*ty)
             }
             Finish::Float { mul, add, floor } => {
                 let sum = if b.ty(&sum) == Ty::F32 { sum } else { sum.cast(Ty::F32) };

@@ -4,12 +4,12 @@
 //! Neighbouring outputs in neighbouring lanes need no sum across lanes, and every weight that is loaded serves all pixels of the
 //! tile. The sites of a pooling window are pixels of one tile, so pooling is a maximum between registers.
 
-use super::nest::{Finish, Job};
+use super::nest::{Finish, High, Job};
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
 use crate::ir::Epilogue;
 use crate::kir::build::{Builder, idx, int, ints, splat};
-use crate::kir::{Buf, Expr, Kernel, Role, Ty, VecOp};
+use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, VecOp};
 use crate::target::Simd;
 
 /// Size of a tile.
@@ -139,7 +139,9 @@ impl<S: Sums> Nest<'_, S> {
         for row in &rows {
             for col in &cols {
                 let sites = row.offsets.len() * col.offsets.len();
-                let wide = (self.shape.pixels / sites).clamp(1, col.count);
+                // As few tiles as possible, and these as even as possible.
+                let most = (self.shape.pixels / sites).max(1);
+                let wide = col.count.div_ceil(col.count.div_ceil(most));
                 b.each("row", row.count, false, |b, i| {
                     b.each("col", col.count / wide, false, |b, j| {
                         let first = j * idx(wide);
@@ -281,10 +283,12 @@ struct Pixels<'a> {
 enum VectorFinish {
     /// -1 wherever the table's padding is the greatest number.
     Threshold(Buf),
-    /// `clamp((sum * mul + add) >> shift)` in 32 bits, which are enough.
+    /// `clamp((sum * mul + add) >> shift)` in 32 bits, which are enough; of the product the high half, if there is a left shift
+    /// to come before.
     Requant {
         mul: Buf,
         add: Buf,
+        high: Option<High>,
         shift: i64,
         lo: i64,
         hi: i64,
@@ -312,20 +316,42 @@ impl VectorFinish {
                 shift,
                 lo,
                 hi,
-            } if job.y.layout != Layout::Planar && narrow(mul, add, shift, bound) && stores(job, shape) => {
+            } if job.y.layout != Layout::Planar && stores(job, shape) => {
+                let high = High::of(job).filter(|_| job.simd.has(&format!("high_{}", shape.sums())));
+                let (addends, shift) = match &high {
+                    Some(high) => (&high.add, high.right.into()),
+                    None if narrow(mul, add, shift, bound) => (add, shift[0].into()),
+                    None => return VectorFinish::scalar(b, job, shape, bound),
+                };
+                // Where nothing is, the verifier wants factors no greater than the others.
                 VectorFinish::Requant {
-                    mul: b.constants("mul", Ty::I32, table(&mut mul.iter().map(|&v| v.into()), 0)),
-                    add: b.constants("add", Ty::I32, table(&mut add.iter().copied(), 0)),
-                    shift: shift[0].into(),
+                    mul: b.constants("mul", Ty::I32, table(&mut mul.iter().map(|&v| v.into()), mul[0].into())),
+                    add: b.constants("add", Ty::I32, table(&mut addends.iter().copied(), addends[0])),
+                    high,
+                    shift,
                     lo: (*lo).into(),
                     hi: (*hi).into(),
                 }
             }
-            _ => {
-                let range = (-bound, bound);
-                let sums = b.param("sums", Ty::I32, shape.outputs(), Role::Local, range);
-                VectorFinish::Scalar(Finish::declare(b, job), sums)
-            }
+            _ => VectorFinish::scalar(b, job, shape, bound),
+        }
+    }
+
+    fn scalar(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
+        let sums = b.param("sums", Ty::I32, shape.outputs(), Role::Local, (-bound, bound));
+        VectorFinish::Scalar(Finish::declare(b, job), sums)
+    }
+
+    /// A vector of sums of the outputs from `at` on, scaled, before the last shift.
+    fn scaled(&self, b: &Builder, shape: Shape, sum: Expr, at: &Expr) -> Expr {
+        let VectorFinish::Requant { mul, add, high, .. } = self else {
+            unreachable!("only these are scaled")
+        };
+        let ty = shape.sums();
+        let [mul, add] = [mul, add].map(|t| b.load_n(*t, at.clone(), shape.lanes, ty));
+        match high {
+            None => sum * mul + add,
+            Some(high) => Expr::Vector(VecOp::High, vec![high.shifted(sum, ty), mul]) + add,
         }
     }
 
@@ -343,23 +369,12 @@ impl VectorFinish {
         (row, col): (Expr, Expr),
     ) {
         match self {
-            VectorFinish::Requant {
-                mul,
-                add,
-                shift,
-                lo,
-                hi,
-            } if valid == shape.outputs() => {
+            VectorFinish::Requant { shift, lo, hi, .. } if valid == shape.outputs() => {
                 let ty = shape.sums();
                 for (q, sum) in sums.into_iter().enumerate() {
                     let at = first.clone() + idx(q * shape.lanes);
-                    let load = |b: &Builder, t: Buf| b.load_n(t, at.clone(), shape.lanes, ty);
-                    let scaled = sum * load(b, *mul) + load(b, *add);
-                    let shifted = Expr::Bin(
-                        crate::kir::BinOp::Shr,
-                        scaled.into(),
-                        splat(int(*shift, Ty::I32), ty).into(),
-                    );
+                    let scaled = self.scaled(b, shape, sum, &at);
+                    let shifted = Expr::Bin(BinOp::Shr, scaled.into(), splat(int(*shift, Ty::I32), ty).into());
                     let clamped = shifted
                         .max(splat(int(*lo, Ty::I32), ty))
                         .min(splat(int(*hi, Ty::I32), ty));
@@ -367,21 +382,13 @@ impl VectorFinish {
                     b.store(y, job.y.at(at, row.clone(), col.clone()), narrow);
                 }
             }
-            VectorFinish::Requant {
-                mul,
-                add,
-                shift,
-                lo,
-                hi,
-            } => {
+            VectorFinish::Requant { shift, lo, hi, .. } => {
                 // The last vectors are not full: lane by lane.
                 let local = b.param("tail", Ty::I32, shape.outputs(), Role::Local, Ty::I32.range());
-                let (ty, full) = (shape.sums(), shape.lanes);
                 for (q, sum) in sums.into_iter().enumerate() {
-                    let at = first.clone() + idx(q * full);
-                    let load = |b: &Builder, t: Buf| b.load_n(t, at.clone(), full, ty);
-                    let scaled = sum * load(b, *mul) + load(b, *add);
-                    b.store(local, idx(q * full), scaled);
+                    let at = first.clone() + idx(q * shape.lanes);
+                    let scaled = self.scaled(b, shape, sum, &at);
+                    b.store(local, idx(q * shape.lanes), scaled);
                 }
                 b.each("o", valid, false, |b, o| {
                     let scaled = b.load(local, o.clone()) >> int(*shift, Ty::I32);

@@ -420,6 +420,14 @@ impl Translator<'_> {
                 }
                 self.release([(product, Some(1))]);
             }
+            VecOp::High => {
+                let shift = self.operand(&Expr::Lit(super::Lit::Int(32, Ty::I64)));
+                for l in 0..n {
+                    self.insts
+                        .push(Inst::Bin(BinOp::Mul, Ty::I64, d + l, at[0] + l, at[1] + l));
+                    self.insts.push(Inst::Bin(BinOp::Shr, Ty::I64, d + l, d + l, shift.0));
+                }
+            }
             VecOp::Pairs => {
                 for l in 0..n {
                     let (a, b) = (at[0] + 2 * l, at[0] + 2 * l + 1);

@@ -150,6 +150,8 @@ pub enum VecOp {
     Dot,
     /// `table, index`: for each lane of `index` (`u8`, below 16) that lane of `table`, which has 16 of 8 bits.
     Lookup,
+    /// The high half of the product of two `i32` lanes.
+    High,
     /// Sums of adjacent lanes, half as many of twice the width.
     Pairs,
     /// Sum of all lanes.
@@ -474,6 +476,7 @@ impl Kernel {
             Expr::LoadN { ty, .. } => *ty,
             Expr::Vector(op, args) => match op {
                 VecOp::Splat(ty) | VecOp::Bits(ty) => *ty,
+                VecOp::High => self.ty(&args[0]),
                 VecOp::Dot | VecOp::Lookup => {
                     let (a, b) = (self.ty(&args[0]), self.ty(&args[1]));
                     if *op == VecOp::Dot {

@@ -163,6 +163,7 @@ impl Display for Shown<'_> {
                     VecOp::Bits(ty) => write!(f, "bits_{ty}")?,
                     VecOp::Dot => write!(f, "dot")?,
                     VecOp::Lookup => write!(f, "lookup")?,
+                    VecOp::High => write!(f, "high")?,
                     VecOp::Pairs => write!(f, "pairs")?,
                     VecOp::Total => write!(f, "total")?,
                     VecOp::Mask => write!(f, "mask")?,

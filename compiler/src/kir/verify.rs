@@ -288,6 +288,7 @@ impl Scope<'_> {
                     bytes && many(index) && index.scalar() == Ty::U8,
                 )
             }
+            (VecOp::High, &[a, b]) => (a, many(a) && a == b && a.scalar() == Ty::I32),
             (VecOp::Pairs, &[a]) => {
                 let (scalar, wide) = (a.scalar(), a.scalar().wider());
                 (
@@ -463,6 +464,10 @@ impl Bounds<'_> {
                     format!("`{}` looks up {}..={}", k.show(&args[1]), index.lo, index.hi)
                 })?;
                 first
+            }
+            VecOp::High => {
+                let product = interval::binary(BinOp::Mul, Ty::I64, first, self.expr(&args[1], check)?);
+                interval::binary(BinOp::Shr, Ty::I64, product, exactly(32))
             }
             VecOp::Pairs => first.times(2),
             VecOp::Total => first.times(k.ty(&args[0]).lanes().into()),

@@ -10,7 +10,7 @@ use super::function::Function;
 use super::layer::{Layer, end, not_fused};
 use crate::diag::{Diag, Result};
 use crate::ir::exact::{Q, Quantum};
-use crate::ir::{Elem, Epilogue, Graph, NodeId, Op};
+use crate::ir::{Elem, Epilogue, Graph, NodeId, Op, range};
 use num_traits::Zero;
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
@@ -68,6 +68,12 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
     let uniform =
         (common..=62).find_map(|shift| stairs.iter().map(|s| s.form(shift, lo, hi)).collect::<Option<Vec<_>>>());
     let forms = uniform.unwrap_or(forms);
+    let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
+    let short = |f: &Form| i64::from(f.mul).abs() * greatest + f.add.abs() <= i64::from(i32::MAX);
+    let forms = match forms.iter().all(short) {
+        true => forms,
+        false => high(&stairs, lo, hi, greatest).unwrap_or(forms),
+    };
     let epilogue = Epilogue::Requant {
         mul: forms.iter().map(|f| f.mul).collect(),
         add: forms.iter().map(|f| f.add).collect(),
@@ -77,6 +83,17 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
     };
     layer.replace(g, quantize, elem, epilogue);
     Ok(())
+}
+
+/// Forms of which the high half of a product is enough, as [`Epilogue::Requant`] says: of the greatest common shift that has
+/// them, since factors are the more exact the greater they are.
+fn high(stairs: &[Stairs], lo: i64, hi: i64, greatest: i64) -> Option<Vec<Form>> {
+    let low = 32 - range::headroom(greatest);
+    let fits = |f: Form| (f.add >> low).abs() < 1 << 30 && f.mul > 0;
+    (low..=(low + 31).min(62)).rev().find_map(|shift| {
+        let form = |s: &Stairs| s.form_in(shift, lo, hi, low).filter(|f| fits(*f));
+        stairs.iter().map(form).collect()
+    })
 }
 
 struct Quantizer {
@@ -136,9 +153,14 @@ impl Stairs {
 
     /// Numbers with this shift that give the same outputs under a clamp to `lo..=hi`, if there are any.
     fn form(&self, shift: u32, lo: i64, hi: i64) -> Option<Form> {
+        self.form_in(shift, lo, hi, 0)
+    }
+
+    /// The same with an addend whose `low` lowest bits are 0.
+    fn form_in(&self, shift: u32, lo: i64, hi: i64, low: u32) -> Option<Form> {
         let scaled = (self.rise * (shift as f64).exp2()).round();
         if self.edges.is_empty() {
-            return self.fit(0, shift, lo, hi);
+            return self.fit(if low > 0 { 1 } else { 0 }, shift, lo, hi, low);
         }
         // A step steeper than any factor is as steep as the greatest one.
         if scaled > f64::from(i32::MAX) && shift > 0 {
@@ -149,11 +171,11 @@ impl Stairs {
         [mul, mul + 1, mul - 1]
             .into_iter()
             .filter(|m| (1..=i64::from(i32::MAX)).contains(m))
-            .find_map(|m| self.fit(m, shift, lo, hi))
+            .find_map(|m| self.fit(m, shift, lo, hi, low))
     }
 
-    /// The addend for a factor and a shift.
-    fn fit(&self, mul: i64, shift: u32, lo: i64, hi: i64) -> Option<Form> {
+    /// The addend for a factor and a shift; its `low` lowest bits are 0.
+    fn fit(&self, mul: i64, shift: u32, lo: i64, hi: i64, low: u32) -> Option<Form> {
         let (mul, one) = (i128::from(mul), 1i128 << shift);
         // Where the sum must give at least k, and where at most k - 1.
         let reach = |sum: i64, k: i64| i128::from(k) * one - i128::from(sum) * mul;
@@ -185,6 +207,13 @@ impl Stairs {
             (l, i128::MAX) => l,
             (l, g) => l + (g - l) / 2,
         };
+        // The nearest one that ends in zeros, on the side where there is room.
+        let unit = 1i128 << low;
+        let down = add.div_euclid(unit) * unit;
+        let add = if down >= least { down } else { down + unit };
+        if add > greatest {
+            return None;
+        }
         let fits = |sum: i64| i64::try_from(i128::from(sum) * mul + add).is_ok();
         let add64 = i64::try_from(add).ok()?;
         (fits(self.first) && fits(self.last)).then_some(Form {

@@ -47,9 +47,9 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Res
         };
     }
     let doc = describe(g, id);
-    let least = range::sums(g, id)
-        .and_then(|all| all.iter().map(|(lo, _)| *lo).min())
-        .unwrap_or(0);
+    let sums = range::sums(g, id).unwrap_or_default();
+    let least = sums.iter().map(|(lo, _)| *lo).min().unwrap_or(0);
+    let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
     Ok(Job {
         name,
         doc,
@@ -61,6 +61,7 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Res
         y,
         x_range,
         least,
+        greatest,
         simd,
     })
 }
