@@ -97,14 +97,14 @@ mod tests {
         assert_eq!(first, Some(("fc1".to_owned(), "its code differs from the kernel")));
     }
 
-    /// Moves every addend of the requantisation by three steps.
+    /// Moves every addend of the requantisation by several steps, far within 32 bits.
     fn spoil(kernel: &mut Kernel) {
         let add = kernel
             .bufs
             .iter_mut()
             .find(|b| b.name == "add")
             .expect("an int8 layer has addends");
-        let shift = 3 << 31;
+        let shift = 3 << 24;
         for lit in &mut add.data {
             if let Lit::Int(value, _) = lit {
                 *value += shift;
