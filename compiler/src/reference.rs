@@ -26,6 +26,14 @@ impl Reference {
     /// # Errors
     /// [`Code::Reference`] with tract's words where it does not read the model, or knows no node of such a name.
     pub fn load(path: &Path, ty: &Ty, watched: &[&str]) -> Result<Reference> {
+        Self::load_for(path, ty, watched, BATCH)
+    }
+
+    /// The same for runs of so many samples each.
+    ///
+    /// # Errors
+    /// As for [`Reference::load`].
+    pub fn load_for(path: &Path, ty: &Ty, watched: &[&str], batch: usize) -> Result<Reference> {
         let build = |batch| -> TractResult<_> {
             let fact = InferenceFact::dt_shape(datum(ty.elem), shape(ty, batch));
             let mut model = onnx().model_for_path(path)?.with_input_fact(0, fact)?.into_typed()?;
@@ -37,8 +45,8 @@ impl Reference {
             model.into_runnable()
         };
         // Some models are made for a batch of one: their Reshape, or the input itself, says so.
-        let built = build(BATCH)
-            .map(|plan| (plan, BATCH))
+        let built = build(batch)
+            .map(|plan| (plan, batch))
             .or_else(|_| build(1).map(|plan| (plan, 1)));
         let (plan, batch) = built.map_err(|e| failed(e).file(path))?;
         Ok(Reference {
