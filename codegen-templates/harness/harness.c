@@ -9,7 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
 #define WATCHED 4096u
+#else
+#define WATCHED 65536u
+#endif
 #define PAINT 0xA5C35A3Cu
 
 /* Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB). */

@@ -3,28 +3,29 @@
 use serde_json::Value;
 use sq_tests::{binary, tools};
 use sqc::target::Target;
+use std::path::Path;
 use std::process::Command;
 
-fn sqc(args: &[&str]) -> String {
-    let output = Command::new(binary::sqc()).args(args).output().expect("sqc runs");
+fn sqc(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new(binary::sqc()).args(args).current_dir(dir).output();
+    let output = output.expect("sqc runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     assert!(output.status.success(), "{args:?}: {}", text(output.stderr));
     text(output.stdout)
 }
 
-/// The rows of `sqc bench ... --json`.
-fn rows(args: &[&str]) -> Vec<Value> {
-    let text = sqc(&[&["bench", "--json"], args].concat());
+/// The rows of `sqc bench ... --json`, run in `dir`.
+fn rows(dir: &Path, args: &[&str]) -> Vec<Value> {
+    let text = sqc(dir, &[&["bench", "--json"], args].concat());
     let all: Value = serde_json::from_str(&text).expect("JSON");
     all["rows"].as_array().expect("rows").clone()
 }
 
 #[test]
 fn a_layer_is_timed_alone() {
-    let kept = tempfile::tempdir().expect("a directory");
-    let keep = kept.path().to_str().expect("a plain path");
+    let dir = tempfile::tempdir().expect("a directory");
     let line = "64x6x6 32C3 w=binary x=binary";
-    let rows = rows(&["--layer", line, "--target", "generic", "--keep", keep]);
+    let rows = rows(dir.path(), &["--layer", line, "--target", "generic", "--keep", "kept"]);
     assert_eq!(rows.len(), 2, "{rows:?}");
     for row in &rows {
         assert_eq!((&row["model"], &row["layer"]), (&line.into(), &"conv1".into()));
@@ -49,7 +50,11 @@ fn a_network_is_counted_as_a_whole_and_by_layers() {
         return;
     }
     let line = "1x8x8 8C3-MP2-10FC x=int8";
-    let rows = rows(&["--network", line, "--layers", "--target", "cortex-m4", "--lang", "c"]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let rows = rows(
+        dir.path(),
+        &["--network", line, "--layers", "--target", "cortex-m4", "--lang", "c"],
+    );
     let layers: Vec<&str> = rows.iter().filter_map(|r| r["layer"].as_str()).collect();
     assert_eq!(layers, ["conv1", "fc1"]);
     assert!(rows[0]["layer"].is_null());
@@ -67,10 +72,10 @@ fn a_network_is_counted_as_a_whole_and_by_layers() {
 #[test]
 fn a_network_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("vgg.onnx");
-    let path = file.to_str().expect("a plain path");
-    sqc(&["synth", "3x8x8 8C3-MP2-16FC-10FC w=ternary x=binary", "--out", path]);
-    let found: Value = serde_json::from_str(&sqc(&["inspect", path, "--expect", "ternary", "--json"])).expect("JSON");
+    let line = "3x8x8 8C3-MP2-16FC-10FC w=ternary x=binary";
+    sqc(dir.path(), &["synth", line, "--out", "vgg.onnx"]);
+    let text = sqc(dir.path(), &["inspect", "vgg.onnx", "--expect", "ternary", "--json"]);
+    let found: Value = serde_json::from_str(&text).expect("JSON");
     let reads: Vec<&str> = found["layers"]
         .as_array()
         .expect("layers")

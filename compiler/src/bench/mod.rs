@@ -134,7 +134,10 @@ fn one(
             keep.join(parts.map(emit::names::snake).join("-"))
         }
     };
-    std::fs::create_dir_all(&directory).map_err(|e| Diag::new(Code::WriteOutput, e.to_string()).file(&directory))?;
+    let failed = |e: std::io::Error| Diag::new(Code::WriteOutput, e.to_string()).file(&directory);
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    // A program is started in its own directory, where a relative path leads elsewhere.
+    let directory = directory.canonicalize().map_err(failed)?;
     let built = package::build(c, program, lang, &directory)?;
     let figures = built.measure(sample)?;
     let microseconds = match c.target.run {

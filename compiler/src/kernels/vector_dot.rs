@@ -797,7 +797,7 @@ impl Sums for Codes<'_> {
                 }),
             }
         }
-        if steps % per > 0 {
+        if !steps.is_multiple_of(per) {
             run(b, idx(whole), 1, &places[..steps % per]);
         }
         let ty = shape.sums();
