@@ -23,6 +23,7 @@ pub const TARGETS: &[(&str, &str)] = &[
 /// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
 /// operations; what is not there does not exist on that instruction set.
 pub const SIMD: &[(&str, &str, &str)] = &[
+    ("mve", include_str!("../simd/mve.rs"), include_str!("../simd/mve.h")),
     ("neon", include_str!("../simd/neon.rs"), include_str!("../simd/neon.h")),
     (
         "neon_dotprod",

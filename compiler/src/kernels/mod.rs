@@ -7,6 +7,7 @@ pub mod pool;
 mod scalar;
 mod tiles;
 mod vector_dot;
+mod vector_row;
 mod vector_xnor;
 mod view;
 mod window;
@@ -45,6 +46,12 @@ pub const FAMILIES: &[Family] = &[
         doc: "bytes by weights expanded to bytes, dot products of four",
         refuses: vector_dot::refuses,
         build: vector_dot::build,
+    },
+    Family {
+        name: "vector-row",
+        doc: "bytes by weights expanded to bytes, products summed across lanes",
+        refuses: vector_row::refuses,
+        build: vector_row::build,
     },
     Family {
         name: "vector-code",

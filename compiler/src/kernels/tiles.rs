@@ -47,6 +47,17 @@ pub struct Tile<'a> {
     pub slot: usize,
 }
 
+impl Tile<'_> {
+    /// Trip counts of the loops over rows of taps, columns, and the `steps` of a pixel. Where the taps of a row are neighbours,
+    /// the steps run through all of them.
+    pub fn loops(&self, job: &Job, steps: usize) -> [usize; 3] {
+        match job.geom.dilation[1] == 1 && job.x.layout != Layout::Planar {
+            true => [self.rows.count, 1, self.cols.count * steps],
+            false => [self.rows.count, self.cols.count, steps],
+        }
+    }
+}
+
 impl Shape {
     /// Outputs of a block.
     pub fn outputs(&self) -> usize {
@@ -215,7 +226,10 @@ impl<S: Sums> Nest<'_, S> {
 
     fn mask(&self, b: &Builder, sum: Expr, table: Buf, at: Expr) -> Expr {
         let threshold = b.load_n(table, at, self.shape.lanes, self.shape.sums());
-        Expr::Vector(VecOp::Mask, vec![sum.ge(threshold)])
+        match self.shape.lanes {
+            1 => sum.ge(threshold).cast(Ty::U32),
+            _ => Expr::Vector(VecOp::Mask, vec![sum.ge(threshold)]),
+        }
     }
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
@@ -293,8 +307,8 @@ enum VectorFinish {
         lo: i64,
         hi: i64,
     },
-    /// One output after the other from this buffer of sums.
-    Scalar(Finish, Buf),
+    /// One output after the other; the sums of vectors from this buffer.
+    Scalar(Finish, Option<Buf>),
 }
 
 impl VectorFinish {
@@ -338,7 +352,8 @@ impl VectorFinish {
     }
 
     fn scalar(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
-        let sums = b.param("sums", Ty::I32, shape.outputs(), Role::Local, (-bound, bound));
+        let local = |b: &mut Builder| b.param("sums", Ty::I32, shape.outputs(), Role::Local, (-bound, bound));
+        let sums = (shape.lanes > 1).then(|| local(b));
         VectorFinish::Scalar(Finish::declare(b, job), sums)
     }
 
@@ -396,7 +411,14 @@ impl VectorFinish {
                     b.store(y, job.y.at(first.clone() + o, row.clone(), col.clone()), v);
                 });
             }
-            VectorFinish::Scalar(finish, local) => {
+            VectorFinish::Scalar(finish, None) => {
+                for (q, sum) in sums.into_iter().enumerate().take(valid) {
+                    let o = first.clone() + idx(q);
+                    let v = finish.apply(b, sum, o.clone());
+                    b.store(y, job.y.at(o, row.clone(), col.clone()), v);
+                }
+            }
+            VectorFinish::Scalar(finish, Some(local)) => {
                 for (q, sum) in sums.into_iter().enumerate() {
                     b.store(*local, idx(q * shape.lanes), sum);
                 }

@@ -109,7 +109,7 @@ fn unfit(job: &Job) -> Option<String> {
         .then(|| "the target has no dot product of bytes".into())
 }
 
-fn pixels(job: &Job) -> usize {
+pub(super) fn pixels(job: &Job) -> usize {
     job.y.h * job.y.w * job.pool.map_or(1, |p| p.size[0] * p.size[1])
 }
 
@@ -140,24 +140,24 @@ fn direct(job: &Job) -> bool {
 }
 
 /// Bits of a packed code, and the codes of a byte.
-fn code(depth: Depth) -> (u32, usize) {
+pub(super) fn code(depth: Depth) -> (u32, usize) {
     let bits = if depth == Depth::Binary { 1 } else { 2 };
     (bits, 8 / bits as usize)
 }
 
 /// The operand as the dot product takes it.
-struct Operand {
-    buf: Buf,
+pub(super) struct Operand {
+    pub buf: Buf,
     /// The buffer's type, and the type that the instruction wants; both hold every element.
-    held: Ty,
-    wanted: Ty,
+    pub held: Ty,
+    pub wanted: Ty,
     /// What was added to every element.
-    offset: i64,
+    pub offset: i64,
 }
 
 impl Operand {
     /// Takes the operand as it is if its elements are of type `wanted`, else a copy half the range away.
-    fn new(b: &mut Builder, job: &Job, machine: &Machine, wanted: Ty, x: Buf) -> Operand {
+    pub fn new(b: &mut Builder, job: &Job, lanes: usize, wanted: Ty, x: Buf) -> Operand {
         let held = job.x.ty();
         if holds(wanted, job.x_range) {
             return Operand {
@@ -169,15 +169,15 @@ impl Operand {
         }
         let n = job.x.elements();
         let copy = b.param("moved", wanted, n, Role::Scratch, wanted.range());
-        let lanes = machine.bytes(Ty::U8).lanes() as usize;
+        let vector = |ty: Ty| ty.times(lanes as u8);
         // Half the range away is the other sign bit.
         let flip = |e: Expr, ty: Ty, top: Expr| (e ^ top).cast(ty);
-        if n >= lanes && job.simd.has(&format!("xor_{}", machine.bytes(held))) {
+        if n >= lanes && job.simd.has(&format!("xor_{}", vector(held))) {
             b.each("i", n / lanes, false, |b, i| {
                 let at = i * idx(lanes);
-                let v = b.load_n(x, at.clone(), lanes, machine.bytes(held));
-                let top = splat(int(top(held), held), machine.bytes(held));
-                b.store(copy, at, flip(v, machine.bytes(wanted), top));
+                let v = b.load_n(x, at.clone(), lanes, vector(held));
+                let top = splat(int(top(held), held), vector(held));
+                b.store(copy, at, flip(v, vector(wanted), top));
             });
         }
         let done = if n >= lanes { n / lanes * lanes } else { 0 };
@@ -244,7 +244,7 @@ pub fn build(job: &Job) -> Kernel {
         let wanted = machine.first;
         let (x, offset) = match &patches {
             None => {
-                let x = Operand::new(b, inner, &machine, wanted, x);
+                let x = Operand::new(b, inner, SHARE * machine.lanes, wanted, x);
                 let offset = x.offset;
                 (x, offset)
             }
@@ -269,14 +269,14 @@ pub fn build(job: &Job) -> Kernel {
             x,
             offset,
             weights,
-            corrections: RefCell::default(),
+            corrections: Corrections::default(),
         }
     })
 }
 
 /// No sum is greater, as far as the verifier can tell: an operand that is moved by half its range comes back by a table whose
 /// entries it takes at their greatest.
-fn bound(job: &Job, wanted: Ty) -> i64 {
+pub(super) fn bound(job: &Job, wanted: Ty) -> i64 {
     let weight = match &job.weights.data {
         WeightData::Coded { depth, .. } => i64::from(depth.range().0.unsigned_abs()),
         WeightData::Float(_) => unreachable!("sums are integers"),
@@ -291,7 +291,7 @@ fn bound(job: &Job, wanted: Ty) -> i64 {
 }
 
 /// Whether a type holds every number of a range.
-fn holds(ty: Ty, range: (i64, i64)) -> bool {
+pub(super) fn holds(ty: Ty, range: (i64, i64)) -> bool {
     ty.range().0 <= range.0 && range.1 <= ty.range().1
 }
 
@@ -383,8 +383,7 @@ struct Dot<'a> {
     x: Operand,
     offset: i64,
     weights: Weights,
-    /// What an operand's offset adds to the sums, by taps.
-    corrections: RefCell<BTreeMap<[usize; 4], Buf>>,
+    corrections: Corrections,
 }
 
 impl Sums for Dot<'_> {
@@ -418,7 +417,7 @@ impl Sums for Dot<'_> {
     }
 
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let steps = self.job.inputs() / SHARE;
+        let [rows, cols, steps] = tile.loops(self.job, self.job.inputs() / SHARE);
         let ty = self.machine.sums();
         // A pair of products in 16 bits: as many as fit before sums are widened.
         let most = match self.machine.short {
@@ -429,7 +428,7 @@ impl Sums for Dot<'_> {
             .rev()
             .find(|d| steps.is_multiple_of(*d))
             .expect("1 divides");
-        let loops = [tile.rows.count, tile.cols.count, steps / inner, inner];
+        let loops = [rows, cols, steps / inner, inner];
         let depth = (0..4)
             .find(|&d| loops[d..].iter().product::<usize>() <= most)
             .expect("one step fits");
@@ -445,10 +444,10 @@ impl Sums for Dot<'_> {
         );
         let mut out = vec![];
         for row in &sums {
-            let corrected = row
-                .iter()
-                .enumerate()
-                .map(|(q, &v)| self.corrected(b, tile, q, Expr::Var(v)));
+            let corrected = row.iter().enumerate().map(|(q, &v)| {
+                self.corrections
+                    .apply(b, self.job, self.shape, self.offset, tile, q, Expr::Var(v))
+            });
             out.push(corrected.collect());
         }
         out
@@ -456,7 +455,7 @@ impl Sums for Dot<'_> {
 }
 
 /// The codes of one place in every byte.
-fn at_place(codes: Expr, shift: u32, bits: u32, ty: Ty) -> Expr {
+pub(super) fn at_place(codes: Expr, shift: u32, bits: u32, ty: Ty) -> Expr {
     let shifted = match shift {
         0 => codes,
         n => Expr::Bin(BinOp::Shr, codes.into(), splat(int(n.into(), Ty::U8), ty).into()),
@@ -556,22 +555,37 @@ impl Dot<'_> {
             }
         }
     }
+}
 
-    /// A sum without what the operand's offset added.
-    fn corrected(&self, b: &mut Builder, tile: &Tile, q: usize, sum: Expr) -> Expr {
-        if self.offset == 0 {
+/// What an operand's offset adds to the sums, as tables by taps.
+#[derive(Default)]
+pub(super) struct Corrections(RefCell<BTreeMap<[usize; 4], Buf>>);
+
+impl Corrections {
+    /// Vector `q` of a tile's sums without what the operand's offset added.
+    pub fn apply(
+        &self,
+        b: &mut Builder,
+        job: &Job,
+        shape: Shape,
+        offset: i64,
+        tile: &Tile,
+        q: usize,
+        sum: Expr,
+    ) -> Expr {
+        if offset == 0 {
             return sum;
         }
         let (rows, cols) = (tile.rows, tile.cols);
         let key = [rows.first, rows.count, cols.first, cols.count];
-        let known = self.corrections.borrow().get(&key).copied();
+        let known = self.0.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let table = correction(b, self.job, self.shape, self.offset, rows, cols);
-            self.corrections.borrow_mut().insert(key, table);
+            let table = correction(b, job, shape, offset, rows, cols);
+            self.0.borrow_mut().insert(key, table);
             table
         });
-        let at = tile.block.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
-        sum + b.load_n(table, at, self.shape.lanes, self.shape.sums())
+        let at = tile.block.clone() * idx(shape.outputs()) + idx(q * shape.lanes);
+        sum + b.load_n(table, at, shape.lanes, shape.sums())
     }
 }
 
@@ -616,7 +630,7 @@ pub fn build_codes(job: &Job) -> Kernel {
     // Codes count from 0 to 3 for the verifier, and the operand's total is taken off.
     let bound = 4 * bound(job, Ty::I8);
     tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| {
-        let x = Operand::new(b, job, &machine, Ty::I8, x);
+        let x = Operand::new(b, job, SHARE * machine.lanes, Ty::I8, x);
         let total = total(b, job, &machine, &x);
         let packed = packed(b, job, shape, depth, codes);
         let all = Taps {

@@ -127,13 +127,13 @@ fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is:
 
 impl Sums for Xnor<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let words = self.job.inputs().div_ceil(WORD);
+        let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
         // The loop over words is cut so that a byte holds the counts of an inner one.
         let inner = (1..=words.min(WORDS_PER_BYTE))
             .rev()
             .find(|d| words.is_multiple_of(*d))
             .expect("1 divides");
-        let loops = [tile.rows.count, tile.cols.count, words / inner, inner];
+        let loops = [rows, cols, words / inner, inner];
         let depth = (0..4)
             .find(|&d| loops[d..].iter().product::<usize>() <= WORDS_PER_BYTE)
             .expect("one word fits");

@@ -80,9 +80,12 @@ pub fn int(v: i64, ty: Ty) -> Expr {
     Expr::Lit(Lit::Int(v, ty))
 }
 
-/// A scalar in every lane of a vector.
+/// A scalar in every lane of a vector; itself where the type is a scalar's.
 pub fn splat(e: Expr, ty: Ty) -> Expr {
-    Expr::Vector(VecOp::Splat(ty), vec![e])
+    match ty.lanes() {
+        1 => e,
+        _ => Expr::Vector(VecOp::Splat(ty), vec![e]),
+    }
 }
 
 /// An `f32` constant.
@@ -189,8 +192,11 @@ impl Builder {
         Expr::Load(b, at.into())
     }
 
-    /// A vector of type `ty` from `group` elements of a buffer, again and again.
+    /// A vector of type `ty` from `group` elements of a buffer, again and again; an element where the type is a scalar's.
     pub fn load_n(&self, b: Buf, at: Expr, group: usize, ty: Ty) -> Expr {
+        if ty.lanes() == 1 {
+            return self.load(b, at);
+        }
         Expr::LoadN {
             buf: b,
             at: at.into(),

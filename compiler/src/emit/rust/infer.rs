@@ -62,8 +62,9 @@ fn place(p: &Program, param: &BufDecl, arg: Arg) -> Option<(usize, u32, u32)> {
     Some((0, first / SHARED_ALIGN, end.div_ceil(SHARED_ALIGN)))
 }
 
-/// One call, in a block of its own where it needs parts of the arena.
-pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStream {
+/// One call, in a block of its own where it needs parts of the arena. Kernels on vectors are unsafe to call where the target
+/// names `features`.
+pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident, features: bool) -> TokenStream {
     let fields = fields(p);
     let parts: Vec<Vec<Part>> = (0..fields.len()).map(|i| parts(p, call, i, &[input, output])).collect();
     let splits = fields
@@ -92,7 +93,7 @@ pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident) -> TokenStr
     });
     let (kernel, args) = (local(&p.kernels[call.kernel].name), args.collect::<Vec<_>>());
     let mut run = quote!(kernels::#kernel(#(#args),*););
-    if p.kernels[call.kernel].is_vector() {
+    if features && p.kernels[call.kernel].is_vector() {
         // The note is printed as a comment.
         run = quote! {
             note!("SAFETY: lib.rs requires the features.");

@@ -84,7 +84,7 @@ fn function(k: &Kernel, simd: &Simd) -> TokenStream {
         let (name, array, len) = (local(&b.name), array(b.ty, b.len), Literal::u32_unsuffixed(b.len));
         quote!(let mut #name: #array = [0; #len];)
     });
-    let features = k.is_vector().then(|| {
+    let features = (k.is_vector() && !simd.features.is_empty()).then(|| {
         let list = simd.features.join(",");
         quote!(#[target_feature(enable = #list)])
     });

@@ -36,7 +36,9 @@ pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
         let doc =
             "//! Vector operations; not every network uses all of them.\n#![allow(dead_code, unused_imports)]\n\n";
         files.push(("src/simd.rs", format!("{header}\n{doc}{}", modules.collect::<String>())));
-        files.push((".cargo/config.toml", cargo_config(m)));
+        if !m.simd.features.is_empty() {
+            files.push((".cargo/config.toml", cargo_config(m)));
+        }
     }
     let mut files: BTreeMap<String, String> = files.into_iter().map(|(path, text)| (path.to_string(), text)).collect();
     if p.shares_memory() {
@@ -57,7 +59,11 @@ fn cargo_config(m: &Meta) -> String {
 fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
     let input = id(&names::unique(&p.input.name, &["arena"]));
     let output = id(&names::unique(&p.output.name, &["arena", &input.to_string()]));
-    let calls: Vec<_> = p.calls.iter().map(|c| infer::call(p, c, &input, &output)).collect();
+    let calls: Vec<_> = p
+        .calls
+        .iter()
+        .map(|c| infer::call(p, c, &input, &output, !m.simd.features.is_empty()))
+        .collect();
     let text = quote!(#(#calls)*).to_string();
     let helpers = helpers(text.contains("part ::"), text.contains("shared ::"));
     let (sample, result) = (port(&p.input), port(&p.output));
@@ -115,9 +121,15 @@ fn simd(m: &Meta) -> TokenStream {
     let features = &m.simd.features;
     let flags: Vec<String> = features.iter().map(|f| format!("+{f}")).collect();
     let message = format!("compile with -Ctarget-feature={}", flags.join(","));
-    quote! {
+    let module = quote! {
         #[allow(clippy::all, reason = "one operation a line")]
         mod simd;
+    };
+    if features.is_empty() {
+        return module;
+    }
+    quote! {
+        #module
 
         #[cfg(not(all(#(target_feature = #features),*)))]
         compile_error!(#message);
