@@ -11,15 +11,16 @@ use crate::kir::{Kernel, Program, Role};
 use crate::plan::Step;
 use crate::reference::Reference;
 use crate::run::{self, Built, Lang, Unit};
+use rayon::prelude::*;
 use std::path::Path;
 use tempfile::TempDir;
 
 /// Samples in the generated tests.
 const VECTORS: usize = 3;
 
-/// Samples after which fewer are enough. In a deep network the float model's rounding crosses a step in most samples, and
-/// interpreting one of VGG-7 takes a sixth of a second.
-const TRIED: usize = 6;
+/// Rounds of so many samples after which fewer are enough. In a deep network the float model's rounding crosses a step in most
+/// samples, and interpreting one of VGG-7 takes a sixth of a second.
+const ROUNDS: usize = 2;
 
 /// How far a score of the float model may be from ours, as a share of the sample's greatest score, where no quantizer falls on
 /// the other side of a step. Its `f32` sums come within 4e-6 in the test models, over 10,000 images.
@@ -66,36 +67,29 @@ pub fn vectors(path: &Path, c: &Compiled, samples: &Samples) -> Result<Vectors> 
     let reference = Reference::load_for(path, &input_ty(&c.model.graph), &[], VECTORS)?;
     let elem = input_ty(&c.graph).elem;
     let mut v = Vectors::default();
-    let mut float = vec![];
-    for i in 0..samples.count() {
-        let tried_enough = i >= TRIED && !v.golden.is_empty();
-        if v.golden.len() == VECTORS || tried_enough {
+    for (round, few) in samples.bytes.chunks(VECTORS * samples.size).enumerate() {
+        if v.golden.len() == VECTORS || (round >= ROUNDS && !v.golden.is_empty()) {
             break;
         }
-        if i % VECTORS == 0 {
-            let end = samples.count().min(i + VECTORS);
-            let few = &samples.bytes[i * samples.size..end * samples.size];
-            let scores = reference.run(few)?.swap_remove(0);
-            let per_sample = scores.len() / (end - i);
-            float = scores.chunks(per_sample).map(<[f32]>::to_vec).collect();
+        let float = reference.run(few)?.swap_remove(0);
+        let inputs: Vec<&[u8]> = few.chunks(samples.size).collect();
+        let interpret = |input: &&[u8]| eval::eval(&c.graph, &Tensor::from_bytes(elem, input));
+        let exact: Vec<Tensor> = inputs.par_iter().map(interpret).collect();
+        let float = float.chunks(float.len() / inputs.len());
+        for ((input, exact), float) in inputs.into_iter().zip(exact).zip(float) {
+            let scores = exact.to_f32();
+            let greatest = scores.iter().fold(0.0f32, |m, s| m.max(s.abs()));
+            let off = scores.iter().zip(float).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+            if off > TOLERANCE * greatest || v.golden.len() == VECTORS {
+                continue;
+            }
+            v.tolerance = v.tolerance.max(TOLERANCE * greatest);
+            v.golden.push(Golden {
+                input: input.to_vec(),
+                output: exact.to_bytes(),
+                float: float.to_vec(),
+            });
         }
-        let (input, float) = (samples.get(i).to_vec(), &float[i % VECTORS]);
-        let exact = eval::eval(&c.graph, &Tensor::from_bytes(elem, &input));
-        let greatest = exact.to_f32().iter().fold(0.0f32, |m, s| m.max(s.abs()));
-        let off = exact
-            .to_f32()
-            .iter()
-            .zip(float)
-            .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-        if off > TOLERANCE * greatest {
-            continue;
-        }
-        v.tolerance = v.tolerance.max(TOLERANCE * greatest);
-        v.golden.push(Golden {
-            input,
-            output: exact.to_bytes(),
-            float: float.to_vec(),
-        });
     }
     if v.golden.is_empty() {
         let found = format!("the scores of none of {} agree with tract's", samples.source);

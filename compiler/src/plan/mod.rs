@@ -13,6 +13,7 @@ use crate::target::Target;
 pub use choose::{BALANCED_EXTRA, Candidate, Outcome};
 use cost::Cost;
 use memory::{Memory, Value};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -99,11 +100,14 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let mut made: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut steps: Vec<Step> = vec![];
     let mut wrong: Vec<Diag> = vec![];
-    for id in g.order() {
+    let computes = |id: &NodeId| !matches!(g.node(*id).op, Op::Input | Op::Output);
+    let nodes = g.order().into_iter().filter(computes);
+    let nodes: Vec<(NodeId, String)> = nodes.map(|id| (id, names.unique(&g.node(id).name))).collect();
+    // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
+    let choose = |(id, name): &(NodeId, String)| choose::candidates(g, *id, name, target, options);
+    let found: Vec<_> = nodes.par_iter().map(choose).collect();
+    for ((id, _), found) in nodes.into_iter().zip(found) {
         let node = g.node(id);
-        if matches!(node.op, Op::Input | Op::Output) {
-            continue;
-        }
         let operand = g.operands(id)[0];
         let result = match g.users(id).iter().any(|&u| g.node(u).op == Op::Output) {
             true => Place::Output,
@@ -113,7 +117,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
             Op::Input => Place::Input,
             _ => Place::Step(made.get(&operand).copied().unwrap_or_default()),
         };
-        let (ranking, kernel) = match choose::candidates(g, id, &names.unique(&node.name), target, options) {
+        let (ranking, kernel) = match found {
             Ok(found) => found,
             Err(diag) => {
                 wrong.extend(diag);
