@@ -3,12 +3,13 @@
 //! ```text
 //! OUT/run.json        the settings and the command that began the run
 //! OUT/metrics.jsonl   one line per finished epoch
-//! OUT/epoch-007/      model.bpk, optimizer.bpk, history.json: all that is needed to go on after epoch 7
+//! OUT/epoch-007-00042 model.bpk, optimizer.bpk, position.json: all that is needed to go on after epoch 7 and 42 steps
+//! OUT/result.json     what the finished run came to (see `results`)
 //! ```
 //! A checkpoint is written beside its place and renamed into it, so that an interruption leaves the one before.
 
 use crate::nn::Net;
-use crate::train::{Config, EpochReport};
+use crate::train::{Config, Position};
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
@@ -22,7 +23,7 @@ const RUN: &str = "run.json";
 const METRICS: &str = "metrics.jsonl";
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
-const HISTORY: &str = "history.json";
+const POSITION: &str = "position.json";
 const PREFIX: &str = "epoch-";
 
 /// What a run was begun with.
@@ -30,6 +31,8 @@ const PREFIX: &str = "epoch-";
 pub struct Run {
     /// Settings.
     pub config: Config,
+    /// Names of the classes in the order of the scores.
+    pub classes: Vec<String>,
     /// Command line, for people.
     pub command: String,
 }
@@ -38,8 +41,8 @@ pub struct Run {
 pub struct Checkpoint {
     /// What the run was begun with.
     pub run: Run,
-    /// Reports of the finished epochs.
-    pub history: Vec<EpochReport>,
+    /// Where it stood.
+    pub position: Position,
     directory: PathBuf,
 }
 
@@ -61,21 +64,29 @@ impl Run {
     }
 }
 
-/// Writes the state after the last epoch of `history`, then removes the one before.
-pub fn save(out: &Path, net: &Net, optimizer: &ModuleOptimizer, history: &[EpochReport]) -> Result<()> {
-    let place = out.join(format!("{PREFIX}{:03}", history.len()));
-    let new = out.join(format!("new-{PREFIX}{:03}", history.len()));
+/// Writes the state at `position`, then removes the one before.
+pub fn save(out: &Path, net: &Net, optimizer: &ModuleOptimizer, position: &Position) -> Result<()> {
+    let name = format!("{PREFIX}{:03}-{:05}", position.history.len(), position.totals.steps);
+    let (place, new) = (out.join(&name), out.join(format!("new-{name}")));
     if new.exists() {
         fs::remove_dir_all(&new)?;
     }
     fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+    net.settle();
     net.clone().save_file(new.join(MODEL))?;
     optimizer.save(new.join(OPTIMIZER))?;
-    write(&new.join(HISTORY), &serde_json::to_string(history)?)?;
-    let before = epochs(out)?;
+    write(&new.join(POSITION), &serde_json::to_string(position)?)?;
+    let before = checkpoints(out)?;
     fs::rename(&new, &place).with_context(|| format!("cannot write {}", place.display()))?;
-    let lines: Vec<String> = history.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    write(&out.join(METRICS), &(lines.join("\n") + "\n"))?;
+    let lines: Vec<String> = position
+        .history
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<Result<_, _>>()?;
+    write(
+        &out.join(METRICS),
+        &lines.iter().map(|line| format!("{line}\n")).collect::<String>(),
+    )?;
     for old in before {
         fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
@@ -83,22 +94,22 @@ pub fn save(out: &Path, net: &Net, optimizer: &ModuleOptimizer, history: &[Epoch
 }
 
 impl Checkpoint {
-    /// The latest checkpoint of the run in `out`, or `None` before its first epoch has ended.
+    /// The latest checkpoint of the run in `out`, or `None` before its first.
     pub fn find(out: &Path) -> Result<Option<Checkpoint>> {
         let run = Run::load(out)?;
-        let Some(directory) = epochs(out)?.pop() else {
+        let Some(directory) = checkpoints(out)?.pop() else {
             return Ok(None);
         };
         Ok(Some(Checkpoint {
             run,
-            history: read(&directory.join(HISTORY))?,
+            position: read(&directory.join(POSITION))?,
             directory,
         }))
     }
 
     /// The latest checkpoint of the run in `out`.
     pub fn load(out: &Path) -> Result<Checkpoint> {
-        Checkpoint::find(out)?.with_context(|| format!("{} has no finished epoch", out.display()))
+        Checkpoint::find(out)?.with_context(|| format!("{} has no checkpoint yet", out.display()))
     }
 
     /// The network, off the training device.
@@ -124,23 +135,26 @@ impl Checkpoint {
 }
 
 /// Checkpoint directories in `out`, oldest first.
-fn epochs(out: &Path) -> Result<Vec<PathBuf>> {
+fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
     let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    let epoch = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(PREFIX)?.parse::<usize>().ok();
-    let mut numbered: Vec<(usize, PathBuf)> = paths
+    let position = |path: &PathBuf| -> Option<(usize, usize)> {
+        let (epoch, step) = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
+        Some((epoch.parse().ok()?, step.parse().ok()?))
+    };
+    let mut numbered: Vec<_> = paths
         .into_iter()
-        .filter_map(|path| Some((epoch(&path)?, path)))
+        .filter_map(|path| Some((position(&path)?, path)))
         .collect();
     numbered.sort();
     Ok(numbered.into_iter().map(|(_, path)| path).collect())
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
 }

@@ -7,20 +7,27 @@
 //! | [`data`] | data sets from their official files, batches in an order of our own | no |
 //! | [`quant`] | the Smart Quantization formulas; [`quant::reparam`] hangs them on a parameter | only `reparam` |
 //! | [`ops`] | the operations that the framework lacks or has slowly, with their gradients | only the glue |
-//! | [`nn`] | architectures and the network built from one | yes |
+//! | [`nn`] | quantised layers, and the network built from a graph | yes |
+//! | [`optim`] | optimizers and schedules | only the optimizers |
 //! | [`train`] | the loop: objective, schedule, reports | yes |
 //! | [`checkpoint`] | a run on disk, resumed bit for bit | yes |
 //! | [`network`] | a trained network as plain numbers, which is all that [`export`] sees | no |
 //! | [`export`] | ONNX writing; [`mod@reference`] runs the file in tract | no |
+//! | [`results`], [`plot`] | tables and pictures of finished runs | no |
+//! | [`mod@bench`] | the time of a step | no |
 
 pub mod arch;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod export;
 pub mod network;
 pub mod nn;
 pub mod ops;
+pub mod optim;
+pub mod plot;
 pub mod progress;
 pub mod quant;
 pub mod reference;
+pub mod results;
 pub mod train;

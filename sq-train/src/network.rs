@@ -1,47 +1,55 @@
 //! A trained network as plain numbers: what export needs and nothing of the framework.
 
-use crate::quant::Depth;
+use crate::arch::Window;
+use crate::quant::Plain;
 
-/// A network: its stages in order, from pixels to scores.
+/// A network: its steps in order, from the normalised image to the scores.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Channels, rows and columns of the image.
     pub input: [usize; 3],
     /// Scores.
     pub classes: usize,
-    /// Stages in order.
-    pub stages: Vec<Stage>,
+    /// Steps, each after those it reads; the first is the image, the last gives the scores.
+    pub steps: Vec<Step>,
 }
 
-/// Quantised weights: every value is `scale` times its level.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weights {
-    /// Dimensions, output channels first.
-    pub dims: Vec<usize>,
-    /// -1, 0 or 1 each; never 0 in a binary layer.
-    pub levels: Vec<i8>,
-    /// Magnitude of the weights that are not 0.
-    pub scale: f32,
-    /// Depth that the layer chose.
-    pub depth: Depth,
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Unique name.
+    pub name: String,
+    /// Steps that it reads.
+    pub inputs: Vec<usize>,
+    /// What it does.
+    pub stage: Stage,
 }
 
-/// One stage.
+/// What a step does.
 #[derive(Clone, Debug)]
 pub enum Stage {
-    /// Convolution of stride 1, weights `[outputs, inputs, kernel, kernel]`.
+    /// The image.
+    Input,
+    /// Convolution, weights `[outputs, inputs / groups, kernel, kernel]`.
     Conv {
-        /// Layer name.
-        name: String,
         /// Weights.
-        weights: Weights,
-        /// Zeros added on each side.
-        pad: usize,
+        weights: Plain,
+        /// One value per output channel, where the layer has a bias.
+        bias: Option<Vec<f32>>,
+        /// Window and its movement.
+        window: Window,
+        /// Groups of channels that do not see each other.
+        groups: usize,
+    },
+    /// Dense layer, weights `[outputs, inputs]`.
+    Dense {
+        /// Weights.
+        weights: Plain,
+        /// One value per output, where the layer has a bias.
+        bias: Option<Vec<f32>>,
     },
     /// Normalisation by running statistics, one value per channel.
     BatchNorm {
-        /// Layer name.
-        name: String,
         /// Factor.
         gamma: Vec<f32>,
         /// Summand.
@@ -53,26 +61,26 @@ pub enum Stage {
         /// Added to the variance.
         epsilon: f32,
     },
-    /// Nonlinearity, with the max-pool of 2x2 that goes with it.
-    Activation {
-        /// Layer name.
-        name: String,
-        /// Name of the max-pool, where there is one.
-        pool: Option<String>,
-        /// Which function.
-        function: Function,
+    /// Nonlinearity.
+    Activation(Function),
+    /// Greatest value of each window.
+    MaxPool {
+        /// Rows and columns of a window.
+        size: usize,
+        /// Distance between windows.
+        stride: usize,
     },
-    /// Rows of a map become one vector.
+    /// Mean of each window.
+    AveragePool {
+        /// Rows and columns of a window.
+        size: usize,
+        /// Distance between windows.
+        stride: usize,
+    },
+    /// A map becomes a vector.
     Flatten,
-    /// Dense layer, weights `[outputs, inputs]`.
-    Dense {
-        /// Layer name.
-        name: String,
-        /// Weights.
-        weights: Weights,
-        /// One value per output, where the layer has a bias.
-        bias: Option<Vec<f32>>,
-    },
+    /// Sum of two values.
+    Add,
 }
 
 /// A nonlinearity.
@@ -85,22 +93,8 @@ pub enum Function {
         /// Step between levels.
         scale: f32,
     },
+    /// `x` clipped to [-1, 1] and rounded, halves to even.
+    Ternary,
     /// +1 where `x >= 0`, else -1.
     Sign,
-}
-
-impl Network {
-    /// Depth of every quantised layer, by name, in order.
-    pub fn depths(&self) -> Vec<(&str, Depth)> {
-        let depth = |stage| match stage {
-            &Stage::Conv {
-                ref name, ref weights, ..
-            }
-            | &Stage::Dense {
-                ref name, ref weights, ..
-            } => Some((name.as_str(), weights.depth)),
-            _ => None,
-        };
-        self.stages.iter().filter_map(depth).collect()
-    }
 }

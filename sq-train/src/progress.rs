@@ -10,11 +10,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins the report on an epoch of `steps` steps.
-    pub fn epoch(epoch: usize, epochs: usize, steps: usize) -> Progress {
+    /// Begins the report on an epoch of `steps` steps, `done` of which are done.
+    pub fn epoch(epoch: usize, epochs: usize, steps: usize, done: usize) -> Progress {
         let style =
             ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} {eta}").expect("a valid template");
-        let bar = ProgressBar::new(steps as u64).with_style(style);
+        let bar = ProgressBar::new(steps as u64)
+            .with_style(style)
+            .with_position(done as u64);
         bar.set_prefix(format!("epoch {epoch}/{epochs}"));
         Progress { bar }
     }
@@ -44,8 +46,11 @@ pub fn describe(report: &EpochReport) -> String {
         report.seconds,
     );
     for layer in &report.layers {
-        let (name, beta, mu) = (&layer.name, layer.beta, layer.mu);
-        text += &format!("\n           {name:6}  beta {beta:.4}  mu {mu:.4}  {}", layer.depth);
+        text += &format!("\n           {:6}", layer.name);
+        if let Some(beta) = layer.beta {
+            text += &format!("  beta {beta:.4}");
+        }
+        text += &format!("  mu {:.4}  {}", layer.mu, layer.depth);
         if layer.depth == Depth::Ternary {
             text += &format!(", zeros {:.1} %", 100.0 * layer.zeros);
         }

@@ -57,7 +57,7 @@ pub fn accuracy(path: &Path, set: &Dataset) -> Result<f64> {
 }
 
 /// Rows whose greatest score (the first of equals) is at the label.
-pub fn hits(scores: &[f32], labels: &[u8]) -> usize {
+pub fn hits(scores: &[f32], labels: &[u16]) -> usize {
     let classes = scores.len() / labels.len().max(1);
     let best = |row: &[f32]| (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
     scores

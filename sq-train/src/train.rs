@@ -1,22 +1,21 @@
-//! The training loop: cross-entropy plus the regulariser of Smart Quantization, Adam, one run and no search.
+//! The training loop: cross-entropy plus the regulariser of Smart Quantization, one run and no search.
 
-use crate::arch::{self, Arch};
+use crate::arch::{Arch, Graph};
 use crate::checkpoint::{self, Checkpoint, Run};
-use crate::data::{self, Dataset, Split};
-use crate::export::INPUT_SCALE;
-use crate::nn::{ActivationKind, Net};
+use crate::data::{self, Augment, Dataset, Pixels, Split};
+use crate::nn::{ActivationConfig, Net, QuantConfig};
+use crate::optim::{Optimizer, Ramp, Schedule};
 use crate::progress::Progress;
-use crate::quant::reparam::{LayerReport, Project, SqConfig};
-use crate::quant::{BETA_MAX, BETA_MIN};
+use crate::quant::LayerReport;
 use crate::reference::hits;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use std::f64::consts::PI;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Images per forward pass when measuring.
@@ -25,59 +24,73 @@ const EVAL_BATCH: usize = 500;
 /// Settings of a run; with the data and the version of the trainer they determine its outcome bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// Architecture, one of [`arch::NAMES`].
-    pub arch: String,
-    /// Data set, one of [`data::NAMES`].
-    pub data: String,
-    /// Activations.
-    pub activations: ActivationKind,
+    /// Layers, with their width as trained.
+    pub arch: Arch,
+    /// Data set.
+    pub source: data::Source,
+    /// Normalisation of raw pixels.
+    pub pixels: Pixels,
+    /// Channels, rows and columns of an image.
+    pub input: [usize; 3],
+    /// Scores.
+    pub classes: usize,
+    /// What weights become.
+    pub quant: QuantConfig,
+    /// What activations become.
+    pub activations: ActivationConfig,
+    /// Course of `lambda`.
+    pub lambda_ramp: Ramp,
+    /// Course of `gamma`.
+    pub gamma_ramp: Ramp,
     /// Passes over the training set.
     pub epochs: usize,
     /// Last epochs, in which no layer's shape moves any more, and so no depth.
     pub freeze_epochs: usize,
     /// Images per step.
     pub batch: usize,
-    /// Learning rate at the start; it falls to 0 along half a cosine.
-    pub learning_rate: f64,
-    /// Smart Quantization.
-    pub sq: SqConfig,
-    /// Greatest random shift of a training image, in pixels along each axis.
-    pub shift: usize,
+    /// Learning rate.
+    pub schedule: Schedule,
+    /// How gradients become steps.
+    pub optimizer: Optimizer,
+    /// Random changes of training images.
+    pub augment: Augment,
     /// Training images to use, the first of the set; all where `None`.
     pub limit: Option<usize>,
-    /// Seed of the latent weights, the order and the shifts.
+    /// Seed of the latent weights, the order and the changes of images.
     pub seed: u64,
 }
 
 impl Config {
     /// A fresh network for these settings.
     pub fn net(&self, device: &Device) -> Result<Net> {
-        Ok(Net::new(&self.arch()?, self.activations, self.sq, device))
+        Ok(Net::new(&self.graph()?, &self.quant, self.activations, device))
     }
 
-    fn arch(&self) -> Result<Arch> {
-        Arch::named(&self.arch).with_context(|| {
-            format!(
-                "unknown architecture `{}`; known are {}",
-                self.arch,
-                arch::NAMES.join(", ")
-            )
-        })
+    /// Shapes of the network.
+    pub fn graph(&self) -> Result<Graph> {
+        Graph::new(&self.arch, self.input, self.classes)
     }
 
     /// Refuses settings that cannot train on `split`.
     fn check(&self, split: &Split) -> Result<()> {
-        let (arch, sq) = (self.arch()?, &self.sq);
+        self.graph()?;
+        self.quant.check()?;
+        self.activations.check()?;
+        self.schedule.check()?;
         for set in [&split.train, &split.test] {
-            ensure!(!set.is_empty(), "no images in the training or the test set");
             ensure!(
-                set.shape == arch.input,
-                "{} takes images {:?}, not {:?}",
-                self.arch,
-                arch.input,
+                set.shape == self.input,
+                "the run was set up for images {:?}, not {:?} (channels, rows, columns)",
+                self.input,
                 set.shape
             );
         }
+        ensure!(
+            split.classes.len() == self.classes,
+            "the run was set up for {} classes, not {}",
+            self.classes,
+            split.classes.len()
+        );
         ensure!(self.epochs > 0, "no epochs to train");
         ensure!(
             self.freeze_epochs <= self.epochs,
@@ -91,27 +104,10 @@ impl Config {
             self.batch
         );
         ensure!(
-            self.learning_rate > 0.0,
-            "learning rate {} is not positive",
-            self.learning_rate
-        );
-        ensure!(
-            (BETA_MIN..=BETA_MAX).contains(&sq.beta),
-            "beta {} is not in {BETA_MIN}..={BETA_MAX}",
-            sq.beta
-        );
-        ensure!(
-            sq.lambda >= 0.0 && sq.gamma >= 0.0,
-            "lambda {} or gamma {} is negative",
-            sq.lambda,
-            sq.gamma
+            split.train.len() > 1,
+            "one training image has no variance to normalise by"
         );
         Ok(())
-    }
-
-    /// Learning rate of step `step` of `steps`.
-    fn rate(&self, step: usize, steps: usize) -> f64 {
-        self.learning_rate * 0.5 * (1.0 + (PI * step as f64 / steps as f64).cos())
     }
 }
 
@@ -122,7 +118,7 @@ pub struct EpochReport {
     pub epoch: usize,
     /// Mean cross-entropy over the epoch's steps.
     pub loss: f64,
-    /// Mean of the regulariser's part of the objective.
+    /// The regulariser's part of the objective at the epoch's end.
     pub penalty: f64,
     /// Share of training images classified correctly when they were seen.
     pub train_accuracy: f64,
@@ -136,26 +132,110 @@ pub struct EpochReport {
     pub layers: Vec<LayerReport>,
 }
 
+/// Where a run stands between two steps: with the network and the optimizer's state, all that is needed to go on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Reports of the finished epochs.
+    pub history: Vec<EpochReport>,
+    /// Sums over the steps done in the epoch after them.
+    pub totals: Totals,
+}
+
+/// Sums over the first steps of an epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Steps done.
+    pub steps: usize,
+    images: usize,
+    hits: usize,
+    /// Sum of the losses, as the bits of a f64: text would round it.
+    loss: u64,
+    seconds: f64,
+}
+
+impl Totals {
+    fn loss(&self) -> f64 {
+        f64::from_bits(self.loss)
+    }
+}
+
+/// A network in training, with its optimizer.
+pub struct Stepper {
+    /// The network, on the training device.
+    pub net: Net,
+    optimizer: ModuleOptimizer,
+    cross_entropy: CrossEntropyLoss,
+}
+
+/// What a step came to.
+pub struct StepReport {
+    /// Cross-entropy before the step.
+    pub loss: f64,
+    /// Images classified correctly before the step.
+    pub hits: usize,
+}
+
+impl Stepper {
+    /// A fresh network and optimizer by these settings; the latent weights are drawn by the seed.
+    pub fn new(config: &Config) -> Result<Stepper> {
+        let device = Device::flex();
+        device.seed(config.seed);
+        let device = device.autodiff();
+        Ok(Stepper {
+            net: config.net(&device)?,
+            optimizer: config.optimizer.init(),
+            cross_entropy: CrossEntropyLossConfig::new().init(&device),
+        })
+    }
+
+    /// One step on a batch of raw images.
+    ///
+    /// # Errors
+    /// A loss that is not finite, with the layer it comes from.
+    pub fn step(mut self, config: &Config, pixels: &[u8], labels: &[u16], rate: f64) -> Result<(Stepper, StepReport)> {
+        let device = Device::flex().autodiff();
+        let input = images(pixels, config, &device);
+        let scores = self.net.forward(input.clone());
+        let targets: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
+        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &device);
+        let loss = self.cross_entropy.forward(scores.clone(), targets);
+        let value = loss.clone().into_scalar::<f32>() as f64;
+        if !value.is_finite() {
+            let place = self.net.first_not_finite(input).unwrap_or("the loss itself".into());
+            bail!("{place} is not finite; try a smaller --lr or a --warm-up");
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.net);
+        // By value, so that the optimizer owns the parameters and can update them in place.
+        self.net = self.optimizer.step(rate, self.net, gradients);
+        self.net.project();
+        let report = StepReport {
+            loss: value,
+            hits: hits(&scores.into_data().try_to_vec::<f32>().expect("f32 data"), labels),
+        };
+        Ok((self, report))
+    }
+}
+
 /// Trains the network of `run` on `split`, with a checkpoint in `out` and a call of `observe` after every epoch; with
 /// `resume`, from the run's latest checkpoint on. Returns the network off the training device.
 ///
+/// As soon as `stop` is set, the state is saved and the run ends with an error that says so.
+///
 /// # Errors
-/// An unknown architecture, settings that contradict each other, a run in `out` that does not fit, a loss that is not
-/// finite, a file that cannot be written, or what `observe` returns, which ends the run where it can be resumed.
+/// Settings that contradict each other or the data, a run in `out` that does not fit, a loss that is not finite (with the
+/// layer it comes from), a file that cannot be written, or what `observe` returns, which ends the run where it can be resumed.
 pub fn train(
     run: &Run,
     split: &Split,
     out: &Path,
     resume: bool,
+    stop: &AtomicBool,
     mut observe: impl FnMut(&EpochReport) -> Result<()>,
 ) -> Result<Net> {
     let config = &run.config;
     config.check(split)?;
-    let device = Device::flex();
-    let mut optimizer = AdamConfig::new().init();
-    let mut history = Vec::new();
-    device.seed(config.seed);
-    let mut net = config.net(&device.clone().autodiff())?;
+    let mut position = Position::default();
+    let mut stepper = Stepper::new(config)?;
     if resume {
         let begun = Run::load(out)?;
         ensure!(
@@ -165,111 +245,124 @@ pub fn train(
             begun.command
         );
         if let Some(checkpoint) = Checkpoint::find(out)? {
-            (net, optimizer) = checkpoint.resume(optimizer)?;
-            history = checkpoint.history;
+            (stepper.net, stepper.optimizer) = checkpoint.resume(stepper.optimizer)?;
+            position = checkpoint.position;
         }
     } else {
         run.begin(out)?;
     }
-    while history.len() < config.epochs {
+    if position == Position::default() {
+        let first: Vec<usize> = data::shuffled(split.train.len(), config.seed, 1)
+            .into_iter()
+            .take(config.batch)
+            .collect();
+        let (pixels, _) = data::batch(&split.train, &first, Augment::default(), config.seed, 1);
+        stepper
+            .net
+            .calibrate(images(&pixels, config, &Device::flex().autodiff()));
+    }
+    while position.history.len() < config.epochs {
+        let finished;
+        (stepper, finished) = run_epoch(stepper, config, &split.train, &mut position, stop)?;
+        let epoch = position.history.len() + 1;
+        if !finished {
+            checkpoint::save(out, &stepper.net, &stepper.optimizer, &position)?;
+            bail!(
+                "stopped in epoch {epoch} after {} steps; the state is saved: the same command with --resume goes on",
+                position.totals.steps
+            );
+        }
         let start = Instant::now();
-        let epoch = history.len() + 1;
-        let totals;
-        (net, totals) = run_epoch(net, &mut optimizer, config, &split.train, epoch, &device)?;
+        let totals = std::mem::take(&mut position.totals);
+        let layers = stepper.net.reports();
         let report = EpochReport {
             epoch,
-            loss: totals.loss / totals.steps as f64,
-            penalty: totals.penalty / totals.steps as f64,
+            loss: totals.loss() / totals.steps as f64,
+            penalty: layers.iter().map(|layer| layer.penalty as f64).sum(),
             train_accuracy: totals.hits as f64 / totals.images as f64,
-            test_accuracy: accuracy(&net.valid(), &split.test)?,
-            learning_rate: config.rate(epoch * totals.steps, config.epochs * totals.steps),
-            seconds: start.elapsed().as_secs_f64(),
-            layers: net.reports(),
+            test_accuracy: accuracy(&stepper.net.valid(), config, &split.test)?,
+            learning_rate: config
+                .schedule
+                .at(epoch * totals.steps, config.epochs * totals.steps, totals.steps),
+            seconds: totals.seconds + start.elapsed().as_secs_f64(),
+            layers,
         };
-        history.push(report);
-        checkpoint::save(out, &net, &optimizer, &history)?;
-        observe(&history[epoch - 1])?;
+        position.history.push(report);
+        checkpoint::save(out, &stepper.net, &stepper.optimizer, &position)?;
+        observe(&position.history[epoch - 1])?;
     }
-    Ok(net.valid())
+    Ok(stepper.net.valid())
 }
 
-#[derive(Default)]
-struct Totals {
-    steps: usize,
-    images: usize,
-    hits: usize,
-    loss: f64,
-    penalty: f64,
-}
-
+/// Runs what is left of the epoch at `position`; returns whether it came to its end.
 fn run_epoch(
-    mut net: Net,
-    optimizer: &mut ModuleOptimizer,
+    mut stepper: Stepper,
     config: &Config,
     set: &Dataset,
-    epoch: usize,
-    device: &Device,
-) -> Result<(Net, Totals)> {
-    let device = device.clone().autodiff();
+    position: &mut Position,
+    stop: &AtomicBool,
+) -> Result<(Stepper, bool)> {
+    let start = Instant::now();
+    let epoch = position.history.len() + 1;
     let frozen = epoch + config.freeze_epochs > config.epochs;
-    let cross_entropy = CrossEntropyLossConfig::new().init(&device);
     let order = data::shuffled(set.len(), config.seed, epoch);
     // A last batch of one image has no variance to normalise by.
     let batches: Vec<&[usize]> = order.chunks(config.batch).filter(|batch| batch.len() > 1).collect();
-    ensure!(!batches.is_empty(), "no images to learn from");
-    let progress = Progress::epoch(epoch, config.epochs, batches.len());
-    let mut totals = Totals::default();
-    for indices in &batches {
-        let (pixels, labels) = data::shifted_batch(set, indices, config.shift, config.seed, epoch);
-        let scores = net.forward(images(&pixels, set.shape, &device));
-        let targets: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &device);
-        let loss = cross_entropy.forward(scores.clone(), targets);
-        let penalty = net.penalty(&config.sq, frozen);
-        let gradients = GradientsParams::from_grads((loss.clone() + penalty.clone()).backward(), &net);
+    let steps = config.epochs * batches.len();
+    let free_steps = (config.epochs - config.freeze_epochs) * batches.len();
+    let totals = &mut position.totals;
+    let before = totals.seconds;
+    let progress = Progress::epoch(epoch, config.epochs, batches.len(), totals.steps);
+    let mut finished = true;
+    for indices in &batches[totals.steps..] {
         let step = (epoch - 1) * batches.len() + totals.steps;
-        let rate = config.rate(step, config.epochs * batches.len());
-        net = optimizer.step(rate, net, gradients).map(&mut Project::default());
+        let way = step as f64 / free_steps.max(1) as f64;
+        stepper
+            .net
+            .set_strength(config.lambda_ramp.at(way), config.gamma_ramp.at(way), frozen);
+        let (pixels, labels) = data::batch(set, indices, config.augment, config.seed, epoch);
+        let rate = config.schedule.at(step, steps, batches.len());
+        let report;
+        (stepper, report) = stepper
+            .step(config, &pixels, &labels, rate)
+            .with_context(|| format!("epoch {epoch}, step {}", totals.steps + 1))?;
 
         totals.steps += 1;
         totals.images += labels.len();
-        totals.hits += hits(&scores.into_data().try_to_vec::<f32>().expect("f32 data"), &labels);
-        totals.loss += loss.into_scalar::<f32>() as f64;
-        totals.penalty += penalty.into_scalar::<f32>() as f64;
-        ensure!(
-            totals.loss.is_finite(),
-            "the loss is not finite in step {step}; try a smaller learning rate"
-        );
-        progress.step(totals.loss / totals.steps as f64);
+        totals.hits += report.hits;
+        totals.loss = (totals.loss() + report.loss).to_bits();
+        totals.seconds = before + start.elapsed().as_secs_f64();
+        progress.step(totals.loss() / totals.steps as f64);
+        if stop.load(Ordering::Relaxed) {
+            finished = totals.steps == batches.len();
+            break;
+        }
     }
     progress.finish();
-    Ok((net, totals))
+    Ok((stepper, finished))
 }
 
 /// Share of the images of `set` that `net` (off the training device) classifies correctly.
-pub fn accuracy(net: &Net, set: &Dataset) -> Result<f64> {
+pub fn accuracy(net: &Net, config: &Config, set: &Dataset) -> Result<f64> {
     ensure!(!set.is_empty(), "no images to measure with");
-    Ok(hits(&scores(net, &set.images, set.shape)?, &set.labels) as f64 / set.len() as f64)
+    Ok(hits(&scores(net, config, &set.images), &set.labels) as f64 / set.len() as f64)
 }
 
-/// Scores of raw images of this shape, row after row, by `net` off the training device.
-pub fn scores(net: &Net, pixels: &[u8], shape: [usize; 3]) -> Result<Vec<f32>> {
+/// Scores of raw images, row after row, by `net` off the training device.
+pub fn scores(net: &Net, config: &Config, pixels: &[u8]) -> Vec<f32> {
     let device = Device::flex();
-    let mut all = Vec::new();
-    for batch in pixels.chunks(EVAL_BATCH * shape.iter().product::<usize>()) {
-        all.extend(
-            net.forward(images(batch, shape, &device))
-                .into_data()
-                .try_to_vec::<f32>()
-                .expect("f32 data"),
-        );
-    }
-    Ok(all)
+    let size: usize = config.input.iter().product();
+    let of_batch = |batch: &[u8]| {
+        let scores = net.forward(images(batch, config, &device)).into_data();
+        scores.try_to_vec::<f32>().expect("f32 data")
+    };
+    pixels.chunks(EVAL_BATCH * size).flat_map(of_batch).collect()
 }
 
-/// Raw pixels as a tensor `[batch, channels, rows, columns]` in 0..=1.
-fn images(pixels: &[u8], [channels, rows, columns]: [usize; 3], device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = pixels.iter().map(|&p| p as f32 * INPUT_SCALE).collect();
+/// Raw pixels as a normalised tensor `[batch, channels, rows, columns]`.
+pub fn images(pixels: &[u8], config: &Config, device: &Device) -> Tensor<4> {
+    let [channels, rows, columns] = config.input;
+    let values = config.pixels.apply(pixels, channels, rows * columns);
     let batch = values.len() / (channels * rows * columns);
     Tensor::from_data(TensorData::new(values, [batch, channels, rows, columns]), device)
 }

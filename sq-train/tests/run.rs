@@ -1,191 +1,256 @@
-//! Whole runs on drawn digits of four classes: resuming, and the exported file against the trainer.
+//! Whole runs on drawn images of four classes: resuming, what gamma does, and the exported file against the trainer.
 //!
 //! One test, because the framework's generator is one per process and a second run beside it would take its numbers.
 
 use anyhow::{Result, bail};
 use onnx_protobuf::{Message, ModelProto};
+use sq_train::arch::{self, Arch, parse};
 use sq_train::checkpoint::{Checkpoint, Run};
-use sq_train::data::{Dataset, Split};
-use sq_train::nn::{ActivationKind, Net};
-use sq_train::quant::reparam::SqConfig;
-use sq_train::quant::{BETA_MAX, BETA_MIN, Depth, Power};
+use sq_train::data::{Augment, Dataset, Normalise, Pixels, Source, Split};
+use sq_train::nn::{ActivationConfig, ActivationKind, Method, Net, QuantConfig, Range};
+use sq_train::optim::{Decay, Optimizer, Ramp, Schedule};
+use sq_train::quant::{BETA_MAX, BETA_MIN, Depth, Granularity, Power, Scale, WeightKind};
 use sq_train::train::{self, Config, EpochReport};
 use sq_train::{export, reference};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bars: class `c` has its ink in rows `6 c + 2 ..= 6 c + 4`, shifted by what differs between images.
-fn bars(count: usize, salt: usize) -> Dataset {
+/// Bars: class `c` has its ink in three of four bands of rows, shifted by what differs between images.
+fn bars(count: usize, salt: usize, [channels, rows, columns]: [usize; 3]) -> Dataset {
+    let band = rows / 4;
     let mut set = Dataset {
-        images: vec![0; count * 784],
+        images: vec![0; count * channels * rows * columns],
         labels: vec![],
-        shape: [1, 28, 28],
+        shape: [channels, rows, columns],
     };
     for i in 0..count {
         let class = (i * 7 + salt) % 4;
-        for y in 6 * class + 2..=6 * class + 4 {
-            let x = (i * 5 + salt) % 9;
-            set.images[i * 784 + y * 28 + x..][..12].fill(100 + (i * 31 % 150) as u8);
+        for c in 0..channels {
+            for y in band * class + 1..band * (class + 1) {
+                let x = (i * 5 + salt + c) % (columns / 3);
+                let at = ((i * channels + c) * rows + y) * columns + x;
+                set.images[at..][..columns / 2].fill(100 + (i * 31 % 150) as u8);
+            }
         }
-        set.labels.push(class as u8);
+        set.labels.push(class as u16);
     }
     set
 }
 
-fn run(activations: ActivationKind) -> Run {
-    let sq = SqConfig {
-        power: Power::One,
-        epsilon: 0.05,
-        beta: 1.2,
-        lambda: 1.0,
-        gamma: 0.005,
-    };
+fn split(shape: [usize; 3], train: usize) -> Split {
+    Split {
+        train: bars(train, 0, shape),
+        test: bars(50, 3, shape),
+        classes: ["a", "b", "c", "d"].map(String::from).to_vec(),
+    }
+}
+
+/// Two convolutions and two dense layers: the smallest network with everything that LeNet-5 has.
+const SMALL: &str = r#"layers = [
+    { type = "conv", outputs = 6, kernel = 3 }, { type = "norm" }, { type = "max_pool", size = 2 }, { type = "activation" },
+    { type = "conv", outputs = 8, kernel = 3 }, { type = "norm" }, { type = "max_pool", size = 2 }, { type = "activation" },
+    { type = "flatten" },
+    { type = "dense", outputs = 16 }, { type = "norm" }, { type = "activation" },
+    { type = "classifier" },
+]"#;
+
+fn run(arch: Arch, split: &Split, kind: ActivationKind) -> Run {
     let config = Config {
-        arch: "lenet5".into(),
-        data: "mnist".into(),
-        activations,
-        epochs: 3,
+        arch,
+        source: Source {
+            data: "bars".into(),
+            size: None,
+            channels: 1,
+        },
+        pixels: Pixels::fit(Normalise::Unit, &split.train),
+        input: split.train.shape,
+        classes: 4,
+        quant: QuantConfig {
+            gamma: 0.005,
+            ..QuantConfig::sq()
+        },
+        activations: ActivationConfig::new(kind),
+        lambda_ramp: Ramp::Constant,
+        gamma_ramp: Ramp::Constant,
+        epochs: 4,
         freeze_epochs: 1,
         batch: 16,
-        learning_rate: 3e-3,
-        sq,
-        shift: 1,
+        schedule: Schedule {
+            rate: 5e-3,
+            warm_up: 0.5,
+            decay: Decay::Cosine,
+        },
+        optimizer: Optimizer::Adam,
+        augment: Augment { shift: 1, flip: true },
         limit: None,
         seed: 5,
     };
     Run {
         config,
+        classes: split.classes.clone(),
         command: "sq-train train".into(),
     }
+}
+
+fn never() -> AtomicBool {
+    AtomicBool::new(false)
 }
 
 /// Trains without stopping.
 fn straight(run: &Run, split: &Split, out: &Path) -> (Net, Vec<EpochReport>) {
     let mut reports = Vec::new();
-    let net = train::train(run, split, out, false, |report| {
-        reports.push(EpochReport {
-            seconds: 0.0,
-            ..report.clone()
-        });
+    let net = train::train(run, split, out, false, &never(), |report| {
+        reports.push(report.clone());
         Ok(())
     });
     (net.unwrap(), reports)
 }
 
-fn stop_after_first(report: &EpochReport) -> Result<()> {
-    match report.epoch {
-        1 => bail!("stopped"),
-        _ => Ok(()),
-    }
-}
-
 #[test]
 fn runs() {
-    let split = Split {
-        train: bars(160, 0),
-        test: bars(50, 3),
-    };
     let temp = tempfile::tempdir().unwrap();
-    let run_of = run(ActivationKind::Int8);
-    let (net, reports) = straight(&run_of, &split, &temp.path().join("straight"));
+    let small = split([1, 16, 16], 640);
+    let arch = parse("small", SMALL).unwrap();
+    let run_of = run(arch.clone(), &small, ActivationKind::Int8);
+    let (net, reports) = straight(&run_of, &small, &temp.path().join("straight"));
     learns_and_keeps_its_bounds(&reports);
-    resumed_equals_straight(&run_of, &split, temp.path(), &net, &reports);
-    refuses_what_does_not_fit(&run_of, &split, temp.path());
-    for kind in [ActivationKind::Float, ActivationKind::Int8, ActivationKind::Binary] {
-        exported_file_agrees(kind, &split, temp.path());
+    for optimizer in [Optimizer::Adam, Optimizer::Sgd { momentum: 0.9 }] {
+        resumed_equals_straight(&run_of, optimizer, &small, temp.path());
     }
+    refuses_what_does_not_fit(&run_of, &small, temp.path());
+    names_the_layer_that_is_not_finite(&run_of, &small, temp.path());
+    gamma_decides_the_depth(&arch, &small, temp.path());
+    exported_file_has_the_documented_form(&net, &run_of.config, &reports, temp.path());
+    every_method_and_activation_exports(&arch, &small, temp.path());
+    every_built_in_network_trains_and_exports(temp.path());
 }
 
 fn learns_and_keeps_its_bounds(reports: &[EpochReport]) {
-    assert!(reports[2].test_accuracy > 0.9, "{reports:?}");
-    assert!(reports[2].loss < reports[0].loss);
+    let last = &reports[reports.len() - 1];
+    assert!(last.test_accuracy > 0.9, "{reports:?}");
+    assert!(last.loss < reports[0].loss);
     for report in reports {
         assert_eq!(report.layers.len(), 4);
         assert!(
             report
                 .layers
                 .iter()
-                .all(|l| (BETA_MIN..=BETA_MAX).contains(&l.beta) && l.mu > 0.0),
+                .all(|l| (BETA_MIN..=BETA_MAX).contains(&l.beta.unwrap()) && l.mu > 0.0),
             "{report:?}"
         );
     }
     let moved = |a: &EpochReport, b: &EpochReport| a.layers.iter().zip(&b.layers).all(|(a, b)| a.beta != b.beta);
     assert!(moved(&reports[0], &reports[1]), "beta is learned");
     let frozen = |a: &EpochReport, b: &EpochReport| a.layers.iter().zip(&b.layers).all(|(a, b)| a.beta == b.beta);
-    assert!(frozen(&reports[1], &reports[2]), "the last epoch is frozen");
+    assert!(frozen(&reports[2], &reports[3]), "the last epoch is frozen");
 }
 
-fn resumed_equals_straight(run: &Run, split: &Split, temp: &Path, net: &Net, reports: &[EpochReport]) {
-    let out = temp.join("resumed");
-    let stopped = train::train(run, split, &out, false, stop_after_first);
+/// Stopped by an error after an epoch, then by Ctrl-C's flag within one, and continued both times.
+fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp: &Path) {
+    let mut run = run.clone();
+    run.config.optimizer = optimizer;
+    let name = format!("{optimizer:?}");
+    let (net, _) = straight(&run, split, &temp.join(format!("straight {name}")));
+    let out = temp.join(format!("resumed {name}"));
+    let after_first = |report: &EpochReport| -> Result<()> {
+        match report.epoch {
+            1 => bail!("stopped"),
+            _ => Ok(()),
+        }
+    };
+    let stopped = train::train(&run, split, &out, false, &never(), after_first);
     assert_eq!(stopped.unwrap_err().to_string(), "stopped");
-    assert_eq!(Checkpoint::load(&out).unwrap().history.len(), 1);
-    let resumed = train::train(run, split, &out, true, stop_after_first).unwrap();
-    let history: Vec<EpochReport> = Checkpoint::load(&out)
-        .unwrap()
-        .history
-        .into_iter()
-        .map(|r| EpochReport { seconds: 0.0, ..r })
-        .collect();
-    assert_eq!(history, reports);
-    let scores = |net: &Net| train::scores(net, &split.test.images, split.test.shape).unwrap();
-    assert_eq!(scores(&resumed), scores(net));
+    let interrupted = train::train(&run, split, &out, true, &AtomicBool::new(true), after_first);
+    let message = interrupted.unwrap_err().to_string();
+    assert!(
+        message.starts_with("stopped in epoch 2 after 1 steps; the state is saved"),
+        "{message}"
+    );
+    let position = Checkpoint::load(&out).unwrap().position;
+    assert_eq!((position.history.len(), position.totals.steps), (1, 1));
+    let stop = never();
+    let once_more = train::train(&run, split, &out, true, &stop, |report| {
+        stop.store(report.epoch == 3, Ordering::Relaxed);
+        Ok(())
+    });
+    assert!(once_more.unwrap_err().to_string().starts_with("stopped in epoch 4"));
+    let resumed = train::train(&run, split, &out, true, &never(), after_first).unwrap();
+    assert_eq!(resumed.latent(), net.latent(), "bit for bit");
+    let scores = |net: &Net| train::scores(net, &run.config, &split.test.images);
+    assert_eq!(scores(&resumed), scores(&net));
+    assert_eq!(Checkpoint::load(&out).unwrap().net().unwrap().reports(), net.reports());
     let lines = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    assert_eq!(lines.lines().count(), 3);
+    assert_eq!(lines.lines().count(), 4);
 }
 
 fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
     let out = temp.join("straight");
     let error = |run: &Run, resume| {
-        train::train(run, split, &out, resume, |_| Ok(()))
-            .unwrap_err()
-            .to_string()
+        let refused = train::train(run, split, &out, resume, &never(), |_| Ok(()));
+        refused.unwrap_err().to_string()
     };
-    assert!(
-        error(run, false).contains("holds a run already"),
-        "{}",
-        error(run, false)
-    );
+    let message = error(run, false);
+    assert!(message.contains("holds a run already"), "{message}");
     let mut other = run.clone();
     other.config.seed += 1;
-    assert!(
-        error(&other, true).contains("was begun otherwise"),
-        "{}",
-        error(&other, true)
-    );
-    other.config.sq.beta = 0.5;
-    assert!(
-        error(&other, false).contains("beta 0.5 is not in"),
-        "{}",
-        error(&other, false)
-    );
+    let message = error(&other, true);
+    assert!(message.contains("was begun otherwise"), "{message}");
+    other.config.quant.beta = 0.5;
+    let message = error(&other, false);
+    assert!(message.contains("beta 0.5 is not in"), "{message}");
 
-    let model = out.join("epoch-003").join("model.bpk");
+    let model = out.join("epoch-004-00000").join("model.bpk");
     let bytes = std::fs::read(&model).unwrap();
     std::fs::write(&model, &bytes[..bytes.len() / 2]).unwrap();
     let damaged = Checkpoint::load(&out).unwrap().net().unwrap_err().to_string();
     assert!(damaged.contains("model.bpk is damaged"), "{damaged}");
 }
 
-fn exported_file_agrees(kind: ActivationKind, split: &Split, temp: &Path) {
-    let (net, reports) = straight(&run(kind), split, &temp.join(kind.to_string()));
-    let path = temp.join(format!("{kind}.onnx"));
-    export::export(&net, &vec![("key", "value".into())], &path).unwrap();
-    assert_eq!(
-        reference::accuracy(&path, &split.test).unwrap(),
-        reports[2].test_accuracy
+fn names_the_layer_that_is_not_finite(run: &Run, split: &Split, temp: &Path) {
+    let mut run = run.clone();
+    run.config.schedule.rate = 1e38;
+    run.config.schedule.warm_up = 0.0;
+    let refused = train::train(&run, split, &temp.join("nan"), false, &never(), |_| Ok(()));
+    let message = format!("{:#}", refused.unwrap_err());
+    assert!(
+        message.starts_with("epoch 1, step ") && message.contains("conv1"),
+        "{message}"
     );
+    assert!(
+        message.ends_with("is not finite; try a smaller --lr or a --warm-up"),
+        "{message}"
+    );
+}
 
-    let bytes = std::fs::read(&path).unwrap();
-    let model = ModelProto::parse_from_bytes(&bytes).unwrap();
-    let ops: Vec<&str> = model.graph.node.iter().map(|n| n.op_type.as_str()).collect();
-    let activation: &[&str] = match kind {
-        ActivationKind::Float => &["Relu", "MaxPool"],
-        ActivationKind::Int8 => &["Relu", "MaxPool", "QuantizeLinear", "DequantizeLinear"],
-        ActivationKind::Binary => &["MaxPool", "GreaterOrEqual", "Where"],
+fn gamma_decides_the_depth(arch: &Arch, split: &Split, temp: &Path) {
+    let depths = |gamma: f32, power| -> Vec<Depth> {
+        let mut run = run(arch.clone(), split, ActivationKind::Float);
+        run.config.quant.gamma = gamma;
+        run.config.quant.power = power;
+        run.config.schedule.rate = 2e-2;
+        run.config.epochs = 8;
+        let out = temp.join(format!("gamma {gamma} {power:?}"));
+        let (_, reports) = straight(&run, split, &out);
+        reports[7].layers.iter().map(|layer| layer.depth).collect()
     };
-    let dense: Vec<&str> = activation.iter().copied().filter(|&op| op != "MaxPool").collect();
-    let conv = [&["DequantizeLinear", "Conv", "BatchNormalization"], activation].concat();
-    let fc1 = [&["DequantizeLinear", "Gemm", "BatchNormalization"], &dense[..]].concat();
+    for power in [Power::One, Power::Two] {
+        assert_eq!(depths(0.0, power), [Depth::Ternary; 4], "{power:?}");
+        assert_eq!(depths(10.0, power), [Depth::Binary; 4], "{power:?}");
+    }
+}
+
+fn exported_file_has_the_documented_form(net: &Net, config: &Config, reports: &[EpochReport], temp: &Path) {
+    let path = temp.join("model.onnx");
+    export::export(net, config, &vec![("key", "value".into())], &path).unwrap();
+    let model = ModelProto::parse_from_bytes(&std::fs::read(&path).unwrap()).unwrap();
+    let ops: Vec<&str> = model.graph.node.iter().map(|n| n.op_type.as_str()).collect();
+    let activation = ["Relu", "QuantizeLinear", "DequantizeLinear"];
+    let conv = [
+        &["DequantizeLinear", "Conv", "BatchNormalization", "MaxPool"],
+        &activation[..],
+    ]
+    .concat();
+    let fc1 = [&["DequantizeLinear", "Gemm", "BatchNormalization"], &activation[..]].concat();
     let expected = [
         &["DequantizeLinear"],
         &conv[..],
@@ -197,27 +262,78 @@ fn exported_file_agrees(kind: ActivationKind, split: &Split, temp: &Path) {
     .concat();
     assert_eq!(ops, expected);
     assert_eq!((model.ir_version, model.opset_import[0].version), (8, 13));
+    let card: Vec<(&str, &str)> = model.metadata_props.iter().map(|p| (&*p.key, &*p.value)).collect();
+    assert_eq!(card, [("key", "value")]);
 
-    for layer in &reports[2].layers {
+    for layer in &reports[reports.len() - 1].layers {
         let name = format!("{}.weight", layer.name);
         let weight = model.graph.initializer.iter().find(|t| t.name == name).unwrap();
         let mut levels: Vec<i8> = weight.raw_data.iter().map(|&b| b as i8).collect();
         levels.sort_unstable();
         levels.dedup();
-        let expected: &[i8] = if layer.depth == Depth::Binary {
-            &[-1, 1]
-        } else {
-            &[-1, 0, 1]
+        let expected: &[i8] = match layer.depth {
+            Depth::Binary => &[-1, 1],
+            _ => &[-1, 0, 1],
         };
         assert_eq!(levels, expected, "{name}");
     }
-
     let nowhere = temp.join("absent").join("model.onnx");
-    assert!(
-        export::export(&net, &vec![], &nowhere)
-            .unwrap_err()
-            .to_string()
-            .contains("cannot write")
-    );
-    assert!(!nowhere.exists());
+    let message = export::export(net, config, &vec![], &nowhere).unwrap_err().to_string();
+    assert!(message.contains("cannot write") && !nowhere.exists(), "{message}");
+}
+
+/// One epoch each of every method, granularity and activation; export holds tract against the trainer.
+fn every_method_and_activation_exports(arch: &Arch, split: &Split, temp: &Path) {
+    let small = Split {
+        train: split.train.clone().take(48),
+        ..split.clone()
+    };
+    let activations = [
+        ActivationKind::Float,
+        ActivationKind::Int8,
+        ActivationKind::Ternary,
+        ActivationKind::Binary,
+    ];
+    for (i, method) in Method::ALL.into_iter().enumerate() {
+        for (j, kind) in activations.into_iter().enumerate() {
+            let mut run = run(arch.clone(), &small, kind);
+            let config = &mut run.config;
+            (config.epochs, config.freeze_epochs) = (1, 0);
+            config.quant.method = method;
+            config.quant.decay = 1e-4;
+            config.quant.granularity = if i % 2 == 0 {
+                Granularity::Channel
+            } else {
+                Granularity::Layer
+            };
+            config.quant.scale = [None, Some(Scale::Learned), Some(Scale::Statistical)][(i + j) % 3];
+            config.quant.first = [None, Some(WeightKind::Int8)][j % 2];
+            config.quant.last = [None, Some(WeightKind::Float)][j / 2];
+            config.activations.range = [Range::Average, Range::Learned][i % 2];
+            config.pixels = Pixels::fit([Normalise::Set, Normalise::Channel][j % 2], &small.train);
+            let name = format!("{method}-{kind}");
+            let (net, reports) = straight(&run, &small, &temp.join(&name));
+            let path = temp.join(format!("{name}.onnx"));
+            export::export(&net, &run.config, &vec![], &path).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+            let theirs = reference::accuracy(&path, &small.test).unwrap();
+            assert!(
+                (theirs - reports[0].test_accuracy).abs() < 0.03,
+                "{name}: {theirs} {}",
+                reports[0].test_accuracy
+            );
+        }
+    }
+}
+
+fn every_built_in_network_trains_and_exports(temp: &Path) {
+    let split = split([3, 32, 32], 24);
+    for name in arch::names() {
+        let arch = Arch::find(name).unwrap().scaled(0.1);
+        let mut run = run(arch, &split, ActivationKind::Float);
+        run.config.pixels = Pixels::fit(Normalise::Channel, &split.train);
+        (run.config.epochs, run.config.freeze_epochs, run.config.batch) = (1, 0, 12);
+        let (net, _) = straight(&run, &split, &temp.join(name));
+        let path = temp.join(format!("{name}.onnx"));
+        export::export(&net, &run.config, &vec![], &path).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    }
 }

@@ -4,9 +4,10 @@ use super::Dataset;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
-/// Keeps the shifts of an epoch independent of its order.
-const SHIFT_STREAM: u64 = 0x5348_4946_5453;
+/// Keeps the changes of an epoch independent of its order.
+const AUGMENT_STREAM: u64 = 0x5348_4946_5453;
 
 /// The images `0..n` in the order of this epoch.
 pub fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
@@ -15,32 +16,34 @@ pub fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
     order
 }
 
-/// Pixels and labels of the images with these indices.
-pub fn batch(set: &Dataset, indices: &[usize]) -> (Vec<u8>, Vec<u8>) {
-    let pixels = indices.iter().flat_map(|&i| set.image(i)).copied().collect();
-    (pixels, indices.iter().map(|&i| set.labels[i]).collect())
+/// Random changes of training images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Augment {
+    /// Greatest move along each axis, in pixels, zeros moving in: the same as padding by so many zeros and cropping.
+    pub shift: usize,
+    /// Whether every second image, by chance, is mirrored left to right.
+    pub flip: bool,
 }
 
-/// As [`batch`], each image moved by up to `reach` pixels along both axes, zeros moving in. The move of an image depends on
-/// the seed, the epoch and its index.
-pub fn shifted_batch(set: &Dataset, indices: &[usize], reach: usize, seed: u64, epoch: usize) -> (Vec<u8>, Vec<u8>) {
-    let (pixels, labels) = batch(set, indices);
-    if reach == 0 {
-        return (pixels, labels);
+/// Pixels and labels of the images with these indices, each changed by `augment`. The change of an image depends on the
+/// seed, the epoch and its index.
+pub fn batch(set: &Dataset, indices: &[usize], augment: Augment, seed: u64, epoch: usize) -> (Vec<u8>, Vec<u16>) {
+    let labels = indices.iter().map(|&i| set.labels[i]).collect();
+    if augment == Augment::default() {
+        return (indices.iter().flat_map(|&i| set.image(i)).copied().collect(), labels);
     }
-    let size: usize = set.shape.iter().product();
-    let reach = reach as i32;
-    let moved = pixels.chunks(size).zip(indices).flat_map(|(image, &i)| {
-        let stream = (seed ^ epoch as u64 ^ SHIFT_STREAM).wrapping_add((i as u64) << 32);
+    let reach = augment.shift as i32;
+    let changed = indices.iter().flat_map(|&i| {
+        let stream = (seed ^ epoch as u64 ^ AUGMENT_STREAM).wrapping_add((i as u64) << 32);
         let mut rng = StdRng::seed_from_u64(stream);
-        shift(
-            image,
-            set.shape,
-            rng.random_range(-reach..=reach),
-            rng.random_range(-reach..=reach),
-        )
+        let (dy, dx) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
+        let mut image = shift(set.image(i), set.shape, dy, dx);
+        if augment.flip && rng.random() {
+            image.chunks_mut(set.shape[2]).for_each(<[u8]>::reverse);
+        }
+        image
     });
-    (moved.collect(), labels)
+    (changed.collect(), labels)
 }
 
 /// The image moved `dy` rows down and `dx` columns right.
@@ -86,16 +89,36 @@ mod tests {
     }
 
     #[test]
-    fn shifts_repeat_for_the_same_epoch() {
+    fn changes_repeat_for_the_same_epoch() {
         let set = Dataset {
             images: (1..=72).collect(),
             labels: vec![0, 1],
             shape: [1, 6, 6],
         };
-        let one = shifted_batch(&set, &[0, 1], 2, 7, 1);
-        assert_eq!(one, shifted_batch(&set, &[0, 1], 2, 7, 1));
-        assert_eq!(one.0[..36], shifted_batch(&set, &[0], 2, 7, 1).0[..]);
-        assert_eq!(batch(&set, &[1]), shifted_batch(&set, &[1], 0, 7, 1));
-        assert!((2..9).any(|epoch| one != shifted_batch(&set, &[0, 1], 2, 7, epoch)));
+        let augment = Augment { shift: 2, flip: false };
+        let one = batch(&set, &[0, 1], augment, 7, 1);
+        assert_eq!(one, batch(&set, &[0, 1], augment, 7, 1));
+        assert_eq!(one.0[..36], batch(&set, &[0], augment, 7, 1).0[..]);
+        assert!((2..9).any(|epoch| one != batch(&set, &[0, 1], augment, 7, epoch)));
+        let plain = batch(&set, &[1], Augment::default(), 7, 1);
+        assert_eq!(plain, (set.image(1).to_vec(), vec![1]));
+    }
+
+    #[test]
+    fn flips_mirror_about_half_of_the_images() {
+        let set = Dataset {
+            images: [1, 2, 3, 4].repeat(100),
+            labels: vec![0; 100],
+            shape: [1, 2, 2],
+        };
+        let all: Vec<usize> = (0..100).collect();
+        let augment = Augment { shift: 0, flip: true };
+        let (pixels, _) = batch(&set, &all, augment, 1, 1);
+        let flipped = pixels.chunks(4).filter(|image| *image == [2, 1, 4, 3]).count();
+        assert_eq!(
+            flipped + pixels.chunks(4).filter(|image| *image == [1, 2, 3, 4]).count(),
+            100
+        );
+        assert!((30..70).contains(&flipped), "{flipped}");
     }
 }

@@ -1,26 +1,31 @@
 //! A trained network as an ONNX file of standard operators (opset 13), checked against the trainer before it is written.
 //!
-//! * The input `image` is uint8 `[N, channels, rows, columns]`; a DequantizeLinear of scale 1/255 makes it f32.
-//! * Quantised weights are int8 initializers of {-1, 0, 1}, followed by a DequantizeLinear whose scale is the layer's `mu`.
-//! * Activations: Relu; Relu, QuantizeLinear, DequantizeLinear for int8 (zero point 0); GreaterOrEqual and Where for sign,
-//!   since ONNX's Sign is 0 at 0. A max-pool stands before the quantizer; it commutes with all three.
+//! * The input `image` is uint8 `[N, channels, rows, columns]`, raw; a DequantizeLinear makes it f32 and is the normalisation,
+//!   with one scale and zero point or one per channel.
+//! * Quantised weights are int8 initializers, {-1, 0, 1} or -127 to 127, followed by a DequantizeLinear whose scale is the
+//!   layer's `mu`, or along axis 0 every output channel's. Float weights are f32 initializers.
+//! * Activations: Relu; Relu, QuantizeLinear, DequantizeLinear for int8 (zero point 0); Clip and Round for ternary;
+//!   GreaterOrEqual and Where for binary, since ONNX's Sign is 0 at 0.
 //! * The output `scores` is f32 `[N, classes]`.
 
+mod card;
 mod onnx;
 
-use crate::network::{Function, Network, Stage, Weights};
+pub use card::{Card, card};
+
+use crate::arch::Window;
+use crate::data::Pixels;
+use crate::network::{Function, Network, Stage};
 use crate::nn::Net;
+use crate::quant::{Depth, Plain};
 use crate::reference::Reference;
-use crate::train;
+use crate::train::{self, Config};
 use anyhow::{Context, Result, ensure};
 use onnx::{Attribute, Graph};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::fs;
 use std::path::Path;
-
-/// Factor of a raw pixel; the input's DequantizeLinear has it, and so has the trainer.
-pub const INPUT_SCALE: f32 = 1.0 / 255.0;
 
 /// Images in the check of an exported file.
 const CHECK_IMAGES: usize = 64;
@@ -32,17 +37,15 @@ const TOLERANCE: f32 = 1e-3;
 /// last bits, and a value on the edge between two levels may fall on either side.
 const TIES: usize = CHECK_IMAGES / 16;
 
-/// The model card: keys of [`sq_runtime::metadata`] with their values.
-pub type Card = Vec<(&'static str, String)>;
-
-/// Writes `net` to `path` once tract, reading the same bytes, agrees with it.
+/// Writes `net`, trained by `config`, to `path` once tract, reading the same bytes, agrees with it.
 ///
 /// # Errors
 /// A disagreement, or a path that cannot be written; in both cases `path` is as it was.
-pub fn export(net: &Net, card: &Card, path: &Path) -> Result<()> {
+pub fn export(net: &Net, config: &Config, card: &Card, path: &Path) -> Result<()> {
     let network = net.network();
-    let bytes = encode(&network, card)?;
-    check(net, &network, &bytes).context("the exported file does not agree with the trainer; nothing was written")?;
+    let bytes = encode(&network, &config.pixels, card)?;
+    check(net, config, &network, &bytes)
+        .context("the exported file does not agree with the trainer; nothing was written")?;
     let name = path
         .file_name()
         .with_context(|| format!("{} names no file", path.display()))?;
@@ -55,12 +58,16 @@ pub fn export(net: &Net, card: &Card, path: &Path) -> Result<()> {
 }
 
 /// Runs the file in tract on generated images and compares the scores with the trainer's.
-fn check(net: &Net, network: &Network, bytes: &[u8]) -> Result<()> {
+fn check(net: &Net, config: &Config, network: &Network, bytes: &[u8]) -> Result<()> {
     let images = drawings(network.input, CHECK_IMAGES);
     let theirs = Reference::new(bytes, network.input, CHECK_IMAGES)?.scores(&images)?;
-    let ours = train::scores(net, &images, network.input)?;
-    let float = |stage: &Stage| !matches!(stage, Stage::Activation { function, .. } if *function != Function::Relu);
-    let allowed = if network.stages.iter().all(float) { 0 } else { TIES };
+    let ours = train::scores(net, config, &images);
+    let quantised = |function: &Function| *function != Function::Relu;
+    let ties = network
+        .steps
+        .iter()
+        .any(|step| matches!(&step.stage, Stage::Activation(f) if quantised(f)));
+    let allowed = if ties { TIES } else { 0 };
     let off = |(a, b): (&[f32], &[f32])| {
         let largest = a.iter().fold(1.0f32, |m, x| m.max(x.abs()));
         !a.iter().zip(b).all(|(x, y)| (x - y).abs() <= TOLERANCE * largest) // a NaN is off
@@ -98,42 +105,70 @@ fn drawings([channels, rows, columns]: [usize; 3], count: usize) -> Vec<u8> {
 }
 
 /// The bytes of the ONNX file.
-pub fn encode(network: &Network, card: &Card) -> Result<Vec<u8>> {
+pub fn encode(network: &Network, pixels: &Pixels, card: &Card) -> Result<Vec<u8>> {
     let mut graph = Graph::default();
-    graph.scalar("image_scale", INPUT_SCALE);
-    graph.zero_point_u8("image_zero_point");
-    graph.node(
-        "DequantizeLinear",
-        "image.dequantize",
-        &["image", "image_scale", "image_zero_point"],
-        "image.f32",
-        [],
-    );
-    let mut value = "image.f32".to_string();
-    for stage in &network.stages {
-        value = add_stage(&mut graph, stage, &value);
+    let mut values: Vec<String> = Vec::new();
+    for step in &network.steps {
+        let inputs: Vec<&str> = step.inputs.iter().map(|&i| values[i].as_str()).collect();
+        let value = match &step.stage {
+            Stage::Input => add_input(&mut graph, pixels),
+            stage => add_stage(&mut graph, &step.name, stage, &inputs),
+        };
+        values.push(value);
     }
     graph.rename_last_output("scores");
     graph.encode("sq-train", network.input, network.classes, card)
 }
 
-/// Appends one stage that reads `input`; returns the name of its output.
-fn add_stage(graph: &mut Graph, stage: &Stage, input: &str) -> String {
+/// The normalisation of the raw image; returns the name of its output.
+fn add_input(graph: &mut Graph, pixels: &Pixels) -> String {
+    let channels = pixels.scale.len();
+    let (dims, axis) = match channels {
+        1 => (vec![], None),
+        _ => (vec![channels], Some(Attribute::int("axis", 1))),
+    };
+    let scale = graph.floats("image_scale", &dims, &pixels.scale);
+    let zero = graph.uint8s("image_zero_point", &dims, &pixels.zero);
+    graph.node(
+        "DequantizeLinear",
+        "image.dequantize",
+        &["image", &scale, &zero],
+        "image.f32",
+        axis,
+    )
+}
+
+/// Appends one step that reads `inputs`; returns the name of its output.
+fn add_stage(graph: &mut Graph, name: &str, stage: &Stage, inputs: &[&str]) -> String {
+    let out = &output(name);
     match stage {
-        Stage::Conv { name, weights, pad } => {
-            let kernel = weights.dims[2] as i64;
+        Stage::Input => unreachable!("the first step"),
+        Stage::Conv {
+            weights,
+            bias,
+            window,
+            groups,
+        } => {
             let weight = add_weights(graph, name, weights);
+            let bias = add_bias(graph, name, bias);
+            let Window { kernel, stride, pad } = *window;
             let attributes = [
                 Attribute::ints("dilations", &[1, 1]),
-                Attribute::int("group", 1),
-                Attribute::ints("kernel_shape", &[kernel; 2]),
-                Attribute::ints("pads", &[*pad as i64; 4]),
-                Attribute::ints("strides", &[1, 1]),
+                Attribute::int("group", *groups as i64),
+                Attribute::ints("kernel_shape", &[kernel as i64; 2]),
+                Attribute::ints("pads", &[pad as i64; 4]),
+                Attribute::ints("strides", &[stride as i64; 2]),
             ];
-            graph.node("Conv", name, &[input, &weight], &output(name), attributes)
+            let inputs: Vec<&str> = [inputs[0], &weight].into_iter().chain(bias.as_deref()).collect();
+            graph.node("Conv", name, &inputs, out, attributes)
+        }
+        Stage::Dense { weights, bias } => {
+            let weight = add_weights(graph, name, weights);
+            let bias = add_bias(graph, name, bias);
+            let inputs: Vec<&str> = [inputs[0], &weight].into_iter().chain(bias.as_deref()).collect();
+            graph.node("Gemm", name, &inputs, out, [Attribute::int("transB", 1)])
         }
         Stage::BatchNorm {
-            name,
             gamma,
             beta,
             mean,
@@ -143,80 +178,80 @@ fn add_stage(graph: &mut Graph, stage: &Stage, input: &str) -> String {
             let parameters = [("scale", gamma), ("bias", beta), ("mean", mean), ("variance", variance)];
             let names =
                 parameters.map(|(part, values)| graph.floats(&format!("{name}.{part}"), &[values.len()], values));
-            let inputs = [input, &names[0], &names[1], &names[2], &names[3]];
+            let inputs = [inputs[0], &names[0], &names[1], &names[2], &names[3]];
             graph.node(
                 "BatchNormalization",
                 name,
                 &inputs,
-                &output(name),
+                out,
                 [Attribute::float("epsilon", *epsilon)],
             )
         }
-        Stage::Activation { name, pool, function } => add_activation(graph, name, pool.as_deref(), *function, input),
-        Stage::Flatten => graph.node(
-            "Flatten",
-            "flatten",
-            &[input],
-            "flatten.out",
-            [Attribute::int("axis", 1)],
-        ),
-        Stage::Dense { name, weights, bias } => {
-            let weight = add_weights(graph, name, weights);
-            let mut inputs = vec![input, &weight];
-            let bias = bias
-                .as_ref()
-                .map(|b| graph.floats(&format!("{name}.bias"), &[b.len()], b));
-            inputs.extend(bias.as_deref());
-            graph.node("Gemm", name, &inputs, &output(name), [Attribute::int("transB", 1)])
-        }
+        Stage::Activation(function) => add_activation(graph, name, *function, inputs[0]),
+        Stage::MaxPool { size, stride } => graph.node("MaxPool", name, inputs, out, pool(*size, *stride)),
+        Stage::AveragePool { size, stride } => graph.node("AveragePool", name, inputs, out, pool(*size, *stride)),
+        Stage::Flatten => graph.node("Flatten", name, inputs, out, [Attribute::int("axis", 1)]),
+        Stage::Add => graph.node("Add", name, inputs, out, []),
     }
 }
 
-/// Int8 levels and their DequantizeLinear; returns the name of the f32 weights.
-fn add_weights(graph: &mut Graph, layer: &str, weights: &Weights) -> String {
-    let levels = graph.int8s(&format!("{layer}.weight"), &weights.dims, &weights.levels);
-    let scale = graph.scalar(&format!("{layer}.weight_scale"), weights.scale);
-    let zero = graph.zero_point_i8(&format!("{layer}.weight_zero_point"));
+fn pool(size: usize, stride: usize) -> [onnx_protobuf::AttributeProto; 3] {
+    [
+        Attribute::ints("kernel_shape", &[size as i64; 2]),
+        Attribute::ints("pads", &[0; 4]),
+        Attribute::ints("strides", &[stride as i64; 2]),
+    ]
+}
+
+fn add_bias(graph: &mut Graph, layer: &str, bias: &Option<Vec<f32>>) -> Option<String> {
+    bias.as_ref()
+        .map(|b| graph.floats(&format!("{layer}.bias"), &[b.len()], b))
+}
+
+/// Weights; returns their name as f32.
+fn add_weights(graph: &mut Graph, layer: &str, weights: &Plain) -> String {
+    let name = format!("{layer}.weight");
+    if weights.depth == Depth::Float {
+        return graph.floats(&name, &weights.dims, &weights.floats);
+    }
+    let levels = graph.int8s(&name, &weights.dims, &weights.levels);
+    let channels = weights.scales.len();
+    let (dims, axis) = match channels {
+        1 => (vec![], None),
+        _ => (vec![channels], Some(Attribute::int("axis", 0))),
+    };
+    let scale = graph.floats(&format!("{layer}.weight_scale"), &dims, &weights.scales);
+    let zero = graph.int8s(&format!("{layer}.weight_zero_point"), &dims, &vec![0; channels]);
     let inputs = [levels.as_str(), &scale, &zero];
     graph.node(
         "DequantizeLinear",
-        &format!("{layer}.weight.dequantize"),
+        &format!("{name}.dequantize"),
         &inputs,
-        &format!("{layer}.weight.f32"),
-        [],
+        &format!("{name}.f32"),
+        axis,
     )
 }
 
-fn add_activation(graph: &mut Graph, name: &str, pool: Option<&str>, function: Function, input: &str) -> String {
-    let mut value = input.to_string();
-    if function != Function::Sign {
-        let relu = format!("{name}.relu");
-        value = graph.node("Relu", &relu, &[&value], &output(&relu), []);
-    }
-    if let Some(pool) = pool {
-        let attributes = [
-            Attribute::ints("kernel_shape", &[2, 2]),
-            Attribute::ints("pads", &[0; 4]),
-            Attribute::ints("strides", &[2, 2]),
-        ];
-        value = graph.node("MaxPool", pool, &[&value], &output(pool), attributes);
-    }
+fn add_activation(graph: &mut Graph, name: &str, function: Function, input: &str) -> String {
+    let out = &output(name);
     match function {
-        Function::Relu => value,
+        Function::Relu => graph.node("Relu", name, &[input], out, []),
         Function::Int8 { scale } => {
+            let relu = format!("{name}.relu");
+            let value = graph.node("Relu", &relu, &[input], &output(&relu), []);
             let scale = graph.scalar(&format!("{name}.scale"), scale);
-            let zero = graph.zero_point_i8(&format!("{name}.zero_point"));
+            let zero = graph.int8s(&format!("{name}.zero_point"), &[], &[0]);
             let levels = format!("{name}.levels");
-            let quantize = format!("{name}.quantize");
-            graph.node("QuantizeLinear", &quantize, &[&value, &scale, &zero], &levels, []);
-            let dequantize = format!("{name}.dequantize");
-            graph.node(
-                "DequantizeLinear",
-                &dequantize,
-                &[&levels, &scale, &zero],
-                &output(name),
-                [],
-            )
+            let inputs = [value.as_str(), &scale, &zero];
+            graph.node("QuantizeLinear", &format!("{name}.quantize"), &inputs, &levels, []);
+            let inputs = [levels.as_str(), &scale, &zero];
+            graph.node("DequantizeLinear", &format!("{name}.dequantize"), &inputs, out, [])
+        }
+        Function::Ternary => {
+            let (low, high) = (graph.scalar("minus_one", -1.0), graph.scalar("one", 1.0));
+            let clip = format!("{name}.clip");
+            let value = graph.node("Clip", &clip, &[input, &low, &high], &output(&clip), []);
+            graph.node("Round", &format!("{name}.round"), &[&value], out, [])
         }
         Function::Sign => {
             let zero = graph.scalar("zero", 0.0);
@@ -225,7 +260,7 @@ fn add_activation(graph: &mut Graph, name: &str, pool: Option<&str>, function: F
             graph.node(
                 "GreaterOrEqual",
                 &format!("{name}.compare"),
-                &[&value, &zero],
+                &[input, &zero],
                 &condition,
                 [],
             );
@@ -233,7 +268,7 @@ fn add_activation(graph: &mut Graph, name: &str, pool: Option<&str>, function: F
                 "Where",
                 &format!("{name}.sign"),
                 &[&condition, &one, &minus_one],
-                &output(name),
+                out,
                 [],
             )
         }

@@ -100,14 +100,9 @@ impl Graph {
         self.initializer(name, dims, DataType::INT8, values.iter().map(|&v| v as u8).collect())
     }
 
-    /// The int8 scalar 0.
-    pub fn zero_point_i8(&mut self, name: &str) -> String {
-        self.int8s(name, &[], &[0])
-    }
-
-    /// The uint8 scalar 0.
-    pub fn zero_point_u8(&mut self, name: &str) -> String {
-        self.initializer(name, &[], DataType::UINT8, vec![0])
+    /// A uint8 tensor.
+    pub fn uint8s(&mut self, name: &str, dims: &[usize], values: &[u8]) -> String {
+        self.initializer(name, dims, DataType::UINT8, values.to_vec())
     }
 
     fn initializer(&mut self, name: &str, dims: &[usize], data_type: DataType, raw_data: Vec<u8>) -> String {

@@ -1,204 +1,356 @@
-//! A network built from an [`Arch`]: stock convolutions and dense layers whose weights are reparameterised by [`Sq`].
+//! A network built from a [`Graph`].
 
-use super::{Activation, ActivationKind, Norm};
-use crate::arch::Arch;
-use crate::network::{Network, Stage, Weights};
-use crate::ops;
-use crate::quant::reparam::{Attach, LayerReport, Sq, SqConfig};
+use super::{Activation, ActivationConfig, Conv, Dense, Norm, QuantConfig};
+use crate::arch::{Graph, Node, Op, Options};
+use crate::network::{Network, Stage, Step};
+use crate::quant::{LayerReport, Quantizer};
 use burn::module::{Module, Param};
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig};
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::module::{avg_pool2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
 
-/// The trained network.
+/// The trained network. Layers of one kind lie in one list; `slots` says for every node of the graph which entry is its own.
 #[derive(Module, Debug)]
 pub struct Net {
-    convs: Vec<Conv2d>,
-    conv_norms: Vec<Norm>,
-    conv_activations: Vec<Activation>,
-    dense: Vec<Linear>,
-    dense_norms: Vec<Norm>,
-    dense_activations: Vec<Activation>,
+    convs: Vec<Conv>,
+    dense: Vec<Dense>,
+    norms: Vec<Norm>,
+    activations: Vec<Activation>,
     #[module(skip)]
-    arch: Arch,
+    graph: Graph,
+    #[module(skip)]
+    slots: Vec<usize>,
+    /// `(lambda, gamma)` of every node as configured; schedules scale them.
+    #[module(skip)]
+    strengths: Vec<(f32, f32)>,
+}
+
+/// A value between two layers.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// `[batch, channels, rows, columns]`.
+    Map(Tensor<4>),
+    /// `[batch, length]`.
+    Vector(Tensor<2>),
+}
+
+impl Value {
+    /// Whether all elements are finite.
+    pub fn is_finite(&self) -> bool {
+        let sum: f32 = match self {
+            Value::Map(t) => t.clone().inner().abs().max().into_scalar(),
+            Value::Vector(t) => t.clone().inner().abs().max().into_scalar(),
+        };
+        sum.is_finite()
+    }
+
+    fn map(self) -> Tensor<4> {
+        match self {
+            Value::Map(t) => t,
+            Value::Vector(_) => unreachable!("the graph gives this layer a map"),
+        }
+    }
+
+    fn vector(self) -> Tensor<2> {
+        match self {
+            Value::Vector(t) => t,
+            Value::Map(_) => unreachable!("the graph gives this layer a vector"),
+        }
+    }
 }
 
 impl Net {
-    /// A network of this architecture with freshly drawn latent weights, every weight tensor under Smart Quantization.
-    pub fn new(arch: &Arch, activations: ActivationKind, sq: SqConfig, device: &Device) -> Net {
-        let activation = || Activation::new(activations, device);
-        let inputs = [arch.input[0]].into_iter().chain(arch.convs.iter().map(|c| c.outputs));
-        let dense = arch.dense_shapes();
-        let last = dense.len() - 1;
-        let net = Net {
-            convs: inputs
-                .zip(&arch.convs)
-                .map(|(inputs, c)| {
-                    Conv2dConfig::new([inputs, c.outputs], [c.kernel; 2])
-                        .with_bias(false)
-                        .init(device)
-                })
-                .collect(),
-            conv_norms: arch.convs.iter().map(|c| Norm::new(c.outputs, device)).collect(),
-            conv_activations: arch.convs.iter().map(|_| activation()).collect(),
-            dense: dense
-                .iter()
-                .enumerate()
-                .map(|(i, &(inputs, width))| LinearConfig::new(inputs, width).with_bias(i == last).init(device))
-                .collect(),
-            dense_norms: arch.dense.iter().map(|&width| Norm::new(width, device)).collect(),
-            dense_activations: arch.dense.iter().map(|_| activation()).collect(),
-            arch: arch.clone(),
+    /// A network with freshly drawn latent weights.
+    pub fn new(graph: &Graph, quant: &QuantConfig, activations: ActivationConfig, device: &Device) -> Net {
+        let mut net = Net {
+            convs: vec![],
+            dense: vec![],
+            norms: vec![],
+            activations: vec![],
+            graph: graph.clone(),
+            slots: vec![],
+            strengths: vec![],
         };
-        net.apply_reparameterization(Attach(sq))
+        let weighted: Vec<&str> = graph.weighted().map(|node| &*node.name).collect();
+        for node in &graph.nodes {
+            let inputs = node.inputs.first().map_or(0, |&i| graph.nodes[i].shape[0]);
+            let outputs = node.shape[0];
+            let rule = |options: &Options| {
+                let place = |at: Option<&&str>| at == Some(&&*node.name);
+                quant.rule(options, place(weighted.first()), place(weighted.last()), outputs)
+            };
+            let strength = node
+                .op
+                .options()
+                .map(rule)
+                .map_or((0.0, 0.0), |rule| (rule.lambda, rule.gamma));
+            let slot = match &node.op {
+                Op::Conv {
+                    window,
+                    groups,
+                    options,
+                } => {
+                    let (bias, rule) = (options.bias.unwrap_or(false), rule(options));
+                    let conv = Conv::new([inputs, outputs], *window, *groups, bias, rule, quant.beta, device);
+                    push(&mut net.convs, conv)
+                }
+                Op::Dense { options } => {
+                    let (bias, rule) = (options.bias.unwrap_or(false), rule(options));
+                    push(
+                        &mut net.dense,
+                        Dense::new([inputs, outputs], bias, rule, quant.beta, device),
+                    )
+                }
+                Op::Norm => push(&mut net.norms, Norm::new(outputs, device)),
+                Op::Activation => push(&mut net.activations, Activation::new(activations, device)),
+                _ => 0,
+            };
+            net.slots.push(slot);
+            net.strengths.push(strength);
+        }
+        net
     }
 
-    /// Scores `[batch, classes]` of images `[batch, channels, rows, columns]` with pixels in 0..=1.
+    /// The graph that the network was built from.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Scores `[batch, classes]` of normalised images `[batch, channels, rows, columns]`.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let mut x = images;
-        for (i, spec) in self.arch.convs.iter().enumerate() {
-            x = self.conv_norms[i].forward(ops::conv2d(x, self.convs[i].weight.val(), spec.pad));
-            if spec.pool {
-                x = max_pool2d(x, MaxPoolOptions::new([2, 2]));
-            }
-            x = self.conv_activations[i].forward(x);
-        }
-        let mut x: Tensor<2> = x.flatten(1, 3);
-        for (i, layer) in self.dense.iter().enumerate() {
-            x = layer.forward(x);
-            if let Some(norm) = self.dense_norms.get(i) {
-                x = self.dense_activations[i].forward(norm.forward(x));
-            }
-        }
-        x
+        self.trace(images, |_, _| {})
     }
 
-    /// The regulariser's part of the objective, `[1]`: the sum over layers.
-    pub fn penalty(&self, config: &SqConfig, frozen: bool) -> Tensor<1> {
-        let convs = self
-            .convs
-            .iter()
-            .map(|l| sq(&l.weight).penalty(l.weight.base(), config, frozen));
-        let dense = self
-            .dense
-            .iter()
-            .map(|l| sq(&l.weight).penalty(l.weight.base(), config, frozen));
-        convs.chain(dense).reduce(|a, b| a + b).expect("a network has layers")
+    /// As [`forward`](Self::forward), showing every node's value to `observe`.
+    pub fn trace(&self, images: Tensor<4>, mut observe: impl FnMut(&Node, &Value)) -> Tensor<2> {
+        let mut run = Run::new(&self.graph, images);
+        for i in 1..self.graph.nodes.len() {
+            let value = self.value(i, run.inputs(i));
+            observe(&self.graph.nodes[i], &value);
+            run.values[i] = Some(value);
+        }
+        run.scores()
     }
 
-    /// What every layer's quantizer has come to.
+    /// Begins the learned ranges of activations with what these images give.
+    pub fn calibrate(&mut self, images: Tensor<4>) {
+        let graph = self.graph.clone();
+        let mut run = Run::new(&graph, images);
+        for (i, node) in graph.nodes.iter().enumerate().skip(1) {
+            let inputs = run.inputs(i);
+            if node.op == Op::Activation {
+                let layer = &mut self.activations[self.slots[i]];
+                match &inputs[0] {
+                    Value::Map(x) => layer.calibrate(x),
+                    Value::Vector(x) => layer.calibrate(x),
+                }
+            }
+            run.values[i] = Some(self.value(i, inputs));
+        }
+    }
+
+    fn value(&self, i: usize, inputs: Vec<Value>) -> Value {
+        let slot = self.slots[i];
+        let mut inputs = inputs.into_iter();
+        let mut input = || inputs.next().expect("the graph gives every operation its inputs");
+        match (&self.graph.nodes[i].op, input()) {
+            (Op::Input, x) => x,
+            (Op::Conv { .. }, x) => Value::Map(self.convs[slot].forward(x.map())),
+            (Op::Dense { .. }, x) => Value::Vector(self.dense[slot].forward(x.vector())),
+            (Op::Norm, Value::Map(x)) => Value::Map(self.norms[slot].forward(x)),
+            (Op::Norm, Value::Vector(x)) => Value::Vector(self.norms[slot].forward(x)),
+            (Op::Activation, Value::Map(x)) => Value::Map(self.activations[slot].forward(x)),
+            (Op::Activation, Value::Vector(x)) => Value::Vector(self.activations[slot].forward(x)),
+            (Op::MaxPool { size, stride }, x) => {
+                let options = MaxPoolOptions::new([*size; 2]).with_stride([*stride; 2]);
+                Value::Map(max_pool2d(x.map(), options))
+            }
+            (Op::AveragePool { size, stride }, x) => {
+                let options = AvgPoolOptions::new([*size; 2]).with_stride([*stride; 2]);
+                Value::Map(avg_pool2d(x.map(), options))
+            }
+            (Op::Flatten, Value::Map(x)) => Value::Vector(x.flatten(1, 3)),
+            (Op::Flatten, x) => x,
+            (Op::Add, Value::Map(x)) => Value::Map(x + input().map()),
+            (Op::Add, Value::Vector(x)) => Value::Vector(x + input().vector()),
+        }
+    }
+
+    /// Sets the regulariser of every layer to these shares of its configured `lambda` and `gamma`, and freezes or frees the
+    /// shapes.
+    pub fn set_strength(&mut self, lambda: f32, gamma: f32, frozen: bool) {
+        for i in 0..self.slots.len() {
+            let (full_lambda, full_gamma) = self.strengths[i];
+            if let Some(quantizer) = self.quantizer_mut(i) {
+                let rule = quantizer.rule_mut();
+                (rule.lambda, rule.gamma, rule.frozen) = (lambda * full_lambda, gamma * full_gamma, frozen);
+            }
+        }
+    }
+
+    /// Brings everything learned back into its interval; to be called after each optimizer step.
+    pub fn project(&mut self) {
+        self.convs.iter_mut().for_each(Conv::project);
+        self.dense.iter_mut().for_each(Dense::project);
+        self.activations.iter_mut().for_each(Activation::project);
+    }
+
+    /// Makes all running values what the last batch made them; to be called before the network is saved.
+    pub fn settle(&self) {
+        self.norms.iter().for_each(Norm::settle);
+        self.activations.iter().for_each(Activation::settle);
+    }
+
+    fn quantizer_mut(&mut self, i: usize) -> Option<&mut Quantizer> {
+        match &self.graph.nodes[i].op {
+            Op::Conv { .. } => Some(&mut self.convs[self.slots[i]].quantizer),
+            Op::Dense { .. } => Some(&mut self.dense[self.slots[i]].quantizer),
+            _ => None,
+        }
+    }
+
+    /// What every layer's quantizer has come to, in the graph's order.
     pub fn reports(&self) -> Vec<LayerReport> {
-        let convs = self
-            .convs
-            .iter()
-            .enumerate()
-            .map(|(i, l)| report(&conv_name(i), &l.weight));
-        let dense = self
-            .dense
-            .iter()
-            .enumerate()
-            .map(|(i, l)| report(&dense_name(i), &l.weight));
-        convs.chain(dense).collect()
+        let nodes = self.graph.nodes.iter().zip(&self.slots);
+        nodes
+            .filter_map(|(node, &slot)| match node.op {
+                Op::Conv { .. } => Some(
+                    self.convs[slot]
+                        .quantizer
+                        .report(&node.name, &self.convs[slot].weight.val()),
+                ),
+                Op::Dense { .. } => Some(
+                    self.dense[slot]
+                        .quantizer
+                        .report(&node.name, &self.dense[slot].weight.val()),
+                ),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The latent weights of every layer by name, in the graph's order.
+    pub fn latent(&self) -> Vec<(&str, Vec<f32>)> {
+        let nodes = self.graph.nodes.iter().zip(&self.slots);
+        nodes
+            .filter_map(|(node, &slot)| match node.op {
+                Op::Conv { .. } => Some((&*node.name, floats(self.convs[slot].weight.val()))),
+                Op::Dense { .. } => Some((&*node.name, floats(self.dense[slot].weight.val()))),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The first layer with a latent weight, or else the first whose output on these images, is not finite.
+    pub fn first_not_finite(&self, images: Tensor<4>) -> Option<String> {
+        if let Some((name, _)) = self.latent().iter().find(|(_, w)| w.iter().any(|w| !w.is_finite())) {
+            return Some(format!("the weights of {name}"));
+        }
+        let mut found = None;
+        self.trace(images, |node, value| {
+            if found.is_none() && !value.is_finite() {
+                found = Some(format!("the output of {}", node.name));
+            }
+        });
+        found
     }
 
     /// The network as plain numbers.
     pub fn network(&self) -> Network {
-        let mut stages = Vec::new();
-        for (i, spec) in self.arch.convs.iter().enumerate() {
-            let name = conv_name(i);
-            stages.push(Stage::Conv {
-                name: name.clone(),
-                weights: weights(&self.convs[i].weight),
-                pad: spec.pad,
-            });
-            stages.push(self.conv_norms[i].stage(&format!("{name}.bn")));
-            let pool = spec.pool.then(|| format!("pool{}", i + 1));
-            let function = self.conv_activations[i].function();
-            stages.push(Stage::Activation {
-                name: format!("{name}.act"),
-                pool,
-                function,
-            });
-        }
-        stages.push(Stage::Flatten);
-        for (i, layer) in self.dense.iter().enumerate() {
-            let name = dense_name(i);
-            let bias = layer.bias.as_ref().map(|b| floats(b.val()));
-            stages.push(Stage::Dense {
-                name: name.clone(),
-                weights: dense_weights(&layer.weight),
-                bias,
-            });
-            if let Some(norm) = self.dense_norms.get(i) {
-                stages.push(norm.stage(&format!("{name}.bn")));
-                let function = self.dense_activations[i].function();
-                stages.push(Stage::Activation {
-                    name: format!("{name}.act"),
-                    pool: None,
-                    function,
-                });
+        let step = |(i, node): (usize, &Node)| {
+            let slot = self.slots[i];
+            let stage = match &node.op {
+                Op::Input => Stage::Input,
+                Op::Conv { window, groups, .. } => {
+                    let layer = &self.convs[slot];
+                    Stage::Conv {
+                        weights: layer.quantizer.plain(&layer.weight.val()),
+                        bias: bias(&layer.bias),
+                        window: *window,
+                        groups: *groups,
+                    }
+                }
+                Op::Dense { .. } => {
+                    let layer = &self.dense[slot];
+                    Stage::Dense {
+                        weights: layer.quantizer.plain(&layer.weight.val()),
+                        bias: bias(&layer.bias),
+                    }
+                }
+                Op::Norm => self.norms[slot].stage(),
+                Op::Activation => Stage::Activation(self.activations[slot].function()),
+                Op::MaxPool { size, stride } => Stage::MaxPool {
+                    size: *size,
+                    stride: *stride,
+                },
+                Op::AveragePool { size, stride } => Stage::AveragePool {
+                    size: *size,
+                    stride: *stride,
+                },
+                Op::Flatten => Stage::Flatten,
+                Op::Add => Stage::Add,
+            };
+            Step {
+                name: node.name.clone(),
+                inputs: node.inputs.clone(),
+                stage,
             }
-        }
+        };
+        let nodes = &self.graph.nodes;
+        let image = &nodes[0].shape;
         Network {
-            input: self.arch.input,
-            classes: self.arch.classes,
-            stages,
+            input: [image[0], image[1], image[2]],
+            classes: nodes[nodes.len() - 1].shape[0],
+            steps: nodes.iter().enumerate().map(step).collect(),
         }
     }
 }
 
-fn conv_name(i: usize) -> String {
-    format!("conv{}", i + 1)
+/// Values of one pass through a graph, each dropped after its last use.
+struct Run<'a> {
+    graph: &'a Graph,
+    values: Vec<Option<Value>>,
+    uses: Vec<usize>,
 }
 
-fn dense_name(i: usize) -> String {
-    format!("fc{}", i + 1)
-}
+impl<'a> Run<'a> {
+    fn new(graph: &'a Graph, images: Tensor<4>) -> Run<'a> {
+        let mut uses = vec![0; graph.nodes.len()];
+        graph
+            .nodes
+            .iter()
+            .flat_map(|node| &node.inputs)
+            .for_each(|&i| uses[i] += 1);
+        let mut values = vec![None; graph.nodes.len()];
+        values[0] = Some(Value::Map(images));
+        Run { graph, values, uses }
+    }
 
-fn sq<const D: usize>(weight: &Param<Tensor<D>>) -> &Sq {
-    weight
-        .reparameterization::<Sq>()
-        .expect("every weight tensor is under Smart Quantization")
-}
+    fn inputs(&mut self, i: usize) -> Vec<Value> {
+        let take = |&input: &usize| {
+            self.uses[input] -= 1;
+            let value = match self.uses[input] {
+                0 => self.values[input].take(),
+                _ => self.values[input].clone(),
+            };
+            value.expect("nodes follow their inputs")
+        };
+        self.graph.nodes[i].inputs.iter().map(take).collect()
+    }
 
-fn report<const D: usize>(name: &str, weight: &Param<Tensor<D>>) -> LayerReport {
-    LayerReport::new(name, sq(weight), &floats(weight.base()))
-}
-
-fn weights<const D: usize>(weight: &Param<Tensor<D>>) -> Weights {
-    let (sq, latent) = (sq(weight), weight.base());
-    let shape = sq.shape();
-    let dims = latent.dims().to_vec();
-    let levels = floats(latent).iter().map(|&w| shape.level(w) as i8).collect();
-    Weights {
-        dims,
-        levels,
-        scale: sq.mu(),
-        depth: shape.depth(),
+    fn scores(mut self) -> Tensor<2> {
+        let last = self.values.pop().flatten();
+        last.expect("a graph has a last node").vector()
     }
 }
 
-/// The framework keeps a dense layer's weights `[inputs, outputs]`.
-fn dense_weights(weight: &Param<Tensor<2>>) -> Weights {
-    let Weights {
-        dims,
-        levels,
-        scale,
-        depth,
-    } = weights(weight);
-    let (inputs, outputs) = (dims[0], dims[1]);
-    let levels = (0..outputs)
-        .flat_map(|o| (0..inputs).map(move |i| i * outputs + o))
-        .map(|at| levels[at])
-        .collect();
-    Weights {
-        dims: vec![outputs, inputs],
-        levels,
-        scale,
-        depth,
-    }
+fn push<T>(list: &mut Vec<T>, item: T) -> usize {
+    list.push(item);
+    list.len() - 1
+}
+
+fn bias(bias: &Option<Param<Tensor<1>>>) -> Option<Vec<f32>> {
+    bias.as_ref().map(|b| floats(b.val()))
 }
 
 fn floats<const D: usize>(t: Tensor<D>) -> Vec<f32> {

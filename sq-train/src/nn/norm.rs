@@ -38,11 +38,16 @@ impl Norm {
         y
     }
 
+    /// Makes the running statistics what the last batch made them; the framework holds an update back until they are read.
+    pub fn settle(&self) {
+        self.inner.running_mean.value_sync();
+        self.inner.running_var.value_sync();
+    }
+
     /// The layer as plain numbers.
-    pub fn stage(&self, name: &str) -> Stage {
+    pub fn stage(&self) -> Stage {
         let list = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().expect("f32 data");
         Stage::BatchNorm {
-            name: name.to_string(),
             gamma: list(self.inner.gamma.val()),
             beta: list(self.inner.beta.val()),
             mean: list(self.inner.running_mean.value_sync()),

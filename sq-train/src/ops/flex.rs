@@ -1,35 +1,40 @@
 //! The operations on burn's CPU backend: tensors in, slices through the arithmetic, tensors out.
 
 use super::conv::{self, ConvShape};
+use super::dense::{self, DenseShape};
 use super::norm::{self, NormShape};
 use super::quantize::{self, Levels};
-use super::{Kernels, SqOps, SqRule, Triple};
-use crate::quant::SqShape;
+use super::{Kernels, SqOps, Triple};
+use crate::quant::Rule;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::{Bytes, DType, Shape};
 
 impl SqOps for Flex {
-    fn sq_weights(w: FlexTensor, mu: FlexTensor, beta: FlexTensor, rule: SqRule) -> FlexTensor {
-        let (w, mu, shape) = layer(w, mu, beta, rule);
-        tensor(quantize::weights(&shape, mu, slice(&w)), w.shape())
+    fn sq_weights(w: FlexTensor, mu: FlexTensor, beta: FlexTensor, rule: Rule) -> FlexTensor {
+        let (w, mu) = (contiguous(w), contiguous(mu));
+        tensor(quantize::weights(&rule, slice(&w), slice(&mu), value(beta)), w.shape())
     }
 
-    fn sq_regulariser(w: FlexTensor, mu: FlexTensor, beta: FlexTensor, rule: SqRule) -> FlexTensor {
-        let (w, _, shape) = layer(w, mu, beta, rule);
-        scalar(quantize::regulariser(&shape, slice(&w)))
-    }
-
-    fn sq_activations(x: FlexTensor, levels: Levels) -> FlexTensor {
+    fn sq_activations(x: FlexTensor, top: FlexTensor, levels: Levels) -> FlexTensor {
         let x = contiguous(x);
-        tensor(quantize::activations(levels, slice(&x)), x.shape())
+        tensor(quantize::activations(levels, slice(&x), value(top)), x.shape())
     }
 
-    fn sq_conv2d(x: FlexTensor, w: FlexTensor, pad: usize) -> FlexTensor {
+    fn sq_conv2d(x: FlexTensor, w: FlexTensor, stride: usize, pad: usize) -> FlexTensor {
         let (x, w) = (contiguous(x), contiguous(w));
-        let s = conv_shape(&x, &w, pad);
+        let s = conv_shape(&x, &w, stride, pad);
         let y = conv::forward(s, slice(&x), slice(&w));
         tensor(y, Shape::from([s.batch, s.outputs, s.out_height(), s.out_width()]))
+    }
+
+    fn sq_dense(x: FlexTensor, w: FlexTensor) -> FlexTensor {
+        let (x, w) = (contiguous(x), contiguous(w));
+        let s = dense_shape(&x, &w);
+        tensor(
+            dense::forward(s, slice(&x), slice(&w)),
+            Shape::from([s.batch, s.outputs]),
+        )
     }
 
     fn sq_batch_norm(
@@ -46,48 +51,47 @@ impl SqOps for Flex {
 }
 
 impl Kernels for Flex {
-    fn weights_backward(
-        w: FlexTensor,
-        mu: FlexTensor,
-        beta: FlexTensor,
-        rule: SqRule,
-        dq: FlexTensor,
+    fn weights_backward(w: FlexTensor, mu: FlexTensor, beta: FlexTensor, rule: Rule, dq: FlexTensor) -> Triple<Self> {
+        let [w, mu, dq] = [w, mu, dq].map(contiguous);
+        let d = quantize::weights_backward(&rule, slice(&w), slice(&mu), value(beta), slice(&dq));
+        (tensor(d.w, w.shape()), vector(d.mu), vector(vec![d.beta]))
+    }
+
+    fn activations_backward(
+        x: FlexTensor,
+        top: FlexTensor,
+        levels: Levels,
+        dy: FlexTensor,
     ) -> (FlexTensor, FlexTensor) {
-        let dq = contiguous(dq);
-        let (w, mu, shape) = layer(w, mu, beta, rule);
-        let (dw, dmu) = quantize::weights_backward(&shape, mu, slice(&w), slice(&dq));
-        (tensor(dw, w.shape()), scalar(dmu))
-    }
-
-    fn regulariser_backward(
-        w: FlexTensor,
-        mu: FlexTensor,
-        beta: FlexTensor,
-        rule: SqRule,
-        upstream: FlexTensor,
-    ) -> Triple<Self> {
-        let (w, _, shape) = layer(w, mu, beta, rule);
-        let (dw, dmu, dbeta) = quantize::regulariser_backward(&shape, slice(&w), value(upstream));
-        (tensor(dw, w.shape()), scalar(dmu), scalar(dbeta))
-    }
-
-    fn activations_backward(x: FlexTensor, levels: Levels, dy: FlexTensor) -> FlexTensor {
         let (x, dy) = (contiguous(x), contiguous(dy));
-        tensor(quantize::activations_backward(levels, slice(&x), slice(&dy)), x.shape())
+        let (dx, dtop) = quantize::activations_backward(levels, slice(&x), value(top), slice(&dy));
+        (tensor(dx, x.shape()), vector(vec![dtop]))
     }
 
-    fn conv2d_input(x: FlexTensor, w: FlexTensor, pad: usize, dy: FlexTensor) -> FlexTensor {
+    fn conv2d_input(x: FlexTensor, w: FlexTensor, stride: usize, pad: usize, dy: FlexTensor) -> FlexTensor {
+        let (w, dy) = (contiguous(w), contiguous(dy));
+        let s = conv_shape(&x, &w, stride, pad);
+        tensor(conv::input_gradient(s, slice(&w), slice(&dy)), x.shape())
+    }
+
+    fn conv2d_weight(x: FlexTensor, w: FlexTensor, stride: usize, pad: usize, dy: FlexTensor) -> FlexTensor {
+        let (x, dy) = (contiguous(x), contiguous(dy));
+        let s = conv_shape(&x, &w, stride, pad);
+        tensor(conv::weight_gradient(s, slice(&x), slice(&dy)), w.shape())
+    }
+
+    fn dense_input(x: FlexTensor, w: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (w, dy) = (contiguous(w), contiguous(dy));
         tensor(
-            conv::input_gradient(conv_shape(&x, &w, pad), slice(&w), slice(&dy)),
+            dense::input_gradient(dense_shape(&x, &w), slice(&w), slice(&dy)),
             x.shape(),
         )
     }
 
-    fn conv2d_weight(x: FlexTensor, w: FlexTensor, pad: usize, dy: FlexTensor) -> FlexTensor {
+    fn dense_weight(x: FlexTensor, w: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (x, dy) = (contiguous(x), contiguous(dy));
         tensor(
-            conv::weight_gradient(conv_shape(&x, &w, pad), slice(&x), slice(&dy)),
+            dense::weight_gradient(dense_shape(&x, &w), slice(&x), slice(&dy)),
             w.shape(),
         )
     }
@@ -114,17 +118,7 @@ impl Kernels for Flex {
     }
 }
 
-/// The weights ready to read, the layer's `mu`, and the shape that `mu` and `beta` make.
-fn layer(w: FlexTensor, mu: FlexTensor, beta: FlexTensor, rule: SqRule) -> (FlexTensor, f32, SqShape) {
-    let mu = value(mu);
-    (
-        contiguous(w),
-        mu,
-        SqShape::new(mu, value(beta), rule.power, rule.epsilon),
-    )
-}
-
-fn conv_shape(x: &FlexTensor, w: &FlexTensor, pad: usize) -> ConvShape {
+fn conv_shape(x: &FlexTensor, w: &FlexTensor, stride: usize, pad: usize) -> ConvShape {
     let (x, w) = (x.shape(), w.shape());
     assert!(x[1] == w[1] && w[2] == w[3], "input {x:?} does not fit kernel {w:?}");
     ConvShape {
@@ -134,7 +128,18 @@ fn conv_shape(x: &FlexTensor, w: &FlexTensor, pad: usize) -> ConvShape {
         width: x[3],
         outputs: w[0],
         kernel: w[2],
+        stride,
         pad,
+    }
+}
+
+fn dense_shape(x: &FlexTensor, w: &FlexTensor) -> DenseShape {
+    let (x, w) = (x.shape(), w.shape());
+    assert!(x[1] == w[1], "input {x:?} does not fit weights {w:?}");
+    DenseShape {
+        batch: x[0],
+        inputs: x[1],
+        outputs: w[0],
     }
 }
 
@@ -166,8 +171,4 @@ fn tensor(data: Vec<f32>, shape: Shape) -> FlexTensor {
 fn vector(data: Vec<f32>) -> FlexTensor {
     let shape = Shape::from([data.len()]);
     tensor(data, shape)
-}
-
-fn scalar(x: f32) -> FlexTensor {
-    vector(vec![x])
 }

@@ -1,19 +1,21 @@
-//! Operations with their own gradients: what the framework lacks (Smart Quantization) or has slowly (convolution, batch
-//! normalisation on a CPU).
+//! Operations with their own gradients: what the framework lacks (Smart Quantization) or has slowly (convolution, dense
+//! layers, batch normalisation on a CPU).
 //!
-//! The arithmetic is in `conv`, `norm` and `quantize`, on plain slices; this file makes burn operations of it: [`SqOps`] is
-//! what the network calls, [`Kernels`] what a backend must bring, and the gradients are written once for any backend
-//! that has the kernels. Today that is the CPU backend, Flex.
+//! The arithmetic is in `conv`, `dense`, `norm` and `quantize`, on plain slices; this file makes burn operations of it:
+//! [`SqOps`] is what the network calls, [`Kernels`] what a backend must bring, and the gradients are written once for any
+//! backend that has the kernels. Today that is the CPU backend, Flex.
 
 mod conv;
+mod dense;
 mod flex;
 mod gemm;
 mod norm;
 mod quantize;
 
-pub use quantize::{CLIP, INT8_TOP, Levels};
+pub use quantize::{CLIP, Estimator, INT8_TOP, Levels, int8_level, penalty};
 
-use crate::quant::Power;
+use crate::quant::Rule;
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -25,15 +27,6 @@ use burn::tensor::Tensor;
 /// Three tensors: of a normalisation `(y, mean, variance)`, of a gradient `(dx, dgamma, dbeta)` or `(dw, dmu, dbeta)`.
 pub type Triple<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
 
-/// Numbers of a layer's quantizer that are not learned.
-#[derive(Clone, Copy, Debug)]
-pub struct SqRule {
-    /// Power of the regulariser.
-    pub power: Power,
-    /// A layer is binary where `Delta / mu` is below this.
-    pub epsilon: f32,
-}
-
 /// Differentiable operations, called through the functions of this module.
 #[backend_extension(Flex, Autodiff)]
 pub trait SqOps: Backend {
@@ -42,19 +35,14 @@ pub trait SqOps: Backend {
         w: FloatTensor<Self>,
         mu: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        rule: SqRule,
-    ) -> FloatTensor<Self>;
-    /// See [`regulariser`].
-    fn sq_regulariser(
-        w: FloatTensor<Self>,
-        mu: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        rule: SqRule,
+        rule: Rule,
     ) -> FloatTensor<Self>;
     /// See [`quantize_activations`].
-    fn sq_activations(x: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self>;
+    fn sq_activations(x: FloatTensor<Self>, top: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self>;
     /// See [`conv2d`].
-    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, pad: usize) -> FloatTensor<Self>;
+    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, stride: usize, pad: usize) -> FloatTensor<Self>;
+    /// See [`dense`].
+    fn sq_dense(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`batch_norm`].
     fn sq_batch_norm(
         x: FloatTensor<Self>,
@@ -66,34 +54,41 @@ pub trait SqOps: Backend {
 
 /// Gradients that a backend computes itself.
 pub trait Kernels: SqOps {
-    /// `(dw, dmu)` of [`quantize_weights`].
+    /// `(dw, dmu, dbeta)` of [`quantize_weights`] and of the layer's penalty.
     fn weights_backward(
         w: FloatTensor<Self>,
         mu: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        rule: SqRule,
+        rule: Rule,
         dq: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
-    /// `(dw, dmu, dbeta)` of [`regulariser`].
-    fn regulariser_backward(
-        w: FloatTensor<Self>,
-        mu: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        rule: SqRule,
-        upstream: FloatTensor<Self>,
     ) -> Triple<Self>;
-    /// Gradient of [`quantize_activations`].
-    fn activations_backward(x: FloatTensor<Self>, levels: Levels, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `(dx, dtop)` of [`quantize_activations`].
+    fn activations_backward(
+        x: FloatTensor<Self>,
+        top: FloatTensor<Self>,
+        levels: Levels,
+        dy: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     /// Input gradient of [`conv2d`].
-    fn conv2d_input(x: FloatTensor<Self>, w: FloatTensor<Self>, pad: usize, dy: FloatTensor<Self>)
-    -> FloatTensor<Self>;
+    fn conv2d_input(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        stride: usize,
+        pad: usize,
+        dy: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// Weight gradient of [`conv2d`].
     fn conv2d_weight(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
+        stride: usize,
         pad: usize,
         dy: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+    /// Input gradient of [`dense`].
+    fn dense_input(x: FloatTensor<Self>, w: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Weight gradient of [`dense`].
+    fn dense_weight(x: FloatTensor<Self>, w: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
     /// `(dx, dgamma, dbeta)` of [`batch_norm`], from the statistics that it returned.
     fn batch_norm_backward(
         x: FloatTensor<Self>,
@@ -105,9 +100,13 @@ pub trait Kernels: SqOps {
     ) -> Triple<Self>;
 }
 
-/// Quantised weights: the levels of [`crate::quant::SqShape`] times `mu [1]`. The gradient passes straight through to `w`
-/// where `|w| <= CLIP * mu`; `mu` receives the sum of level times gradient; `beta [1]` none.
-pub fn quantize_weights<const D: usize>(w: Tensor<D>, mu: Tensor<1>, beta: Tensor<1>, rule: SqRule) -> Tensor<D> {
+/// Quantised weights by `rule`, from latent weights (output channels first), scales `mu` (`[rule.channels]` where they are
+/// learned, else ignored) and the shape `beta [1]`.
+///
+/// Backward, in one pass: the gradient passes straight through to `w` where `|w| <= CLIP * mu`; `mu` receives the sum of
+/// level times gradient; and each receives the gradient of the layer's [`penalty`] in the objective, whose own term in the loss
+/// would cost two more passes over the weights.
+pub fn quantize_weights<const D: usize>(w: Tensor<D>, mu: Tensor<1>, beta: Tensor<1>, rule: Rule) -> Tensor<D> {
     Tensor::from_dispatch(Dispatch::sq_weights(
         w.into_dispatch(),
         mu.into_dispatch(),
@@ -116,24 +115,19 @@ pub fn quantize_weights<const D: usize>(w: Tensor<D>, mu: Tensor<1>, beta: Tenso
     ))
 }
 
-/// Mean of the regulariser over the weights, `[1]`; differentiable in `w`, `mu [1]` and `beta [1]`.
-pub fn regulariser<const D: usize>(w: Tensor<D>, mu: Tensor<1>, beta: Tensor<1>, rule: SqRule) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::sq_regulariser(
-        w.into_dispatch(),
-        mu.into_dispatch(),
-        beta.into_dispatch(),
-        rule,
-    ))
+/// Quantised activations with a straight-through gradient; `top [1]` is the value of the highest int8 level.
+pub fn quantize_activations<const D: usize>(x: Tensor<D>, top: Tensor<1>, levels: Levels) -> Tensor<D> {
+    Tensor::from_dispatch(Dispatch::sq_activations(x.into_dispatch(), top.into_dispatch(), levels))
 }
 
-/// Quantised activations with a clipped straight-through gradient.
-pub fn quantize_activations<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor<D> {
-    Tensor::from_dispatch(Dispatch::sq_activations(x.into_dispatch(), levels))
+/// Convolution of `x [batch, inputs, h, w]` with `w [outputs, inputs, k, k]`, `pad` zeros on each side.
+pub fn conv2d(x: Tensor<4>, w: Tensor<4>, stride: usize, pad: usize) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::sq_conv2d(x.into_dispatch(), w.into_dispatch(), stride, pad))
 }
 
-/// Convolution at stride 1 of `x [batch, inputs, h, w]` with `w [outputs, inputs, k, k]`, `pad` zeros on each side.
-pub fn conv2d(x: Tensor<4>, w: Tensor<4>, pad: usize) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::sq_conv2d(x.into_dispatch(), w.into_dispatch(), pad))
+/// `x [batch, inputs]` times the transpose of `w [outputs, inputs]`.
+pub fn dense(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::sq_dense(x.into_dispatch(), w.into_dispatch()))
 }
 
 /// Normalises `x [batch, channels, ..]` by its own statistics; returns also the mean and the biased variance, outside the
@@ -153,31 +147,43 @@ pub fn batch_norm<const D: usize>(
     )
 }
 
+/// Adds each gradient to its parent, where the graph tracks it.
+fn register<B: Backend, const N: usize>(
+    grads: &mut Gradients,
+    parents: [Option<NodeId>; N],
+    gradients: [FloatTensor<B>; N],
+) {
+    for (parent, gradient) in parents.into_iter().zip(gradients) {
+        if let Some(parent) = parent {
+            grads.register::<B>(parent, gradient);
+        }
+    }
+}
+
 impl<B: Kernels, C: CheckpointStrategy> SqOps for Autodiff<B, C> {
     fn sq_weights(
         w: FloatTensor<Self>,
         mu: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        rule: SqRule,
+        rule: Rule,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Weights;
-        impl<B: Kernels> Backward<B, 2> for Weights {
-            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, SqRule);
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        impl<B: Kernels> Backward<B, 3> for Weights {
+            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Rule);
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let dq = grads.consume::<B>(&ops.node);
                 let (w, mu, beta, rule) = ops.state;
-                let (dw, dmu) = B::weights_backward(w, mu, beta, rule, dq);
-                for (parent, gradient) in ops.parents.into_iter().zip([dw, dmu]) {
-                    if let Some(parent) = parent {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
+                let (dw, dmu, dbeta) = B::weights_backward(w, mu, beta, rule, dq);
+                let [w, mu, beta] = ops.parents.map(|parent| parent.map(|node| node.id));
+                // A frozen shape gets no gradient at all: a gradient of 0 would still move it by the optimizer's momentum.
+                let beta = beta.filter(|_| !rule.frozen);
+                register::<B, 3>(grads, [w, mu, beta], [dw, dmu, dbeta]);
             }
         }
-        let ((w, w_node), (mu, mu_node), (beta, _)) = (w.into_parts(), mu.into_parts(), beta.into_parts());
+        let ((w, w_node), (mu, mu_node), (beta, beta_node)) = (w.into_parts(), mu.into_parts(), beta.into_parts());
         let q = B::sq_weights(w.clone(), mu.clone(), beta.clone(), rule);
-        match Backward::<B, 2>::prepare::<C>(Weights, [w_node, mu_node])
+        match Backward::<B, 3>::prepare::<C>(Weights, [w_node, mu_node, beta_node])
             .compute_bound()
             .stateful()
         {
@@ -186,87 +192,83 @@ impl<B: Kernels, C: CheckpointStrategy> SqOps for Autodiff<B, C> {
         }
     }
 
-    fn sq_regulariser(
-        w: FloatTensor<Self>,
-        mu: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        rule: SqRule,
-    ) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Regulariser;
-        impl<B: Kernels> Backward<B, 3> for Regulariser {
-            type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, SqRule);
-            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let upstream = grads.consume::<B>(&ops.node);
-                let (w, mu, beta, rule) = ops.state;
-                let (dw, dmu, dbeta) = B::regulariser_backward(w, mu, beta, rule, upstream);
-                for (parent, gradient) in ops.parents.into_iter().zip([dw, dmu, dbeta]) {
-                    if let Some(parent) = parent {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
-            }
-        }
-        let ((w, w_node), (mu, mu_node), (beta, beta_node)) = (w.into_parts(), mu.into_parts(), beta.into_parts());
-        let r = B::sq_regulariser(w.clone(), mu.clone(), beta.clone(), rule);
-        match Backward::<B, 3>::prepare::<C>(Regulariser, [w_node, mu_node, beta_node])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => prep.finish((w, mu, beta, rule), r),
-            OpsKind::UnTracked(prep) => prep.finish(r),
-        }
-    }
-
-    fn sq_activations(x: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self> {
+    fn sq_activations(x: FloatTensor<Self>, top: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Activations;
-        impl<B: Kernels> Backward<B, 1> for Activations {
-            type State = (FloatTensor<B>, Levels);
-            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        impl<B: Kernels> Backward<B, 2> for Activations {
+            type State = (FloatTensor<B>, FloatTensor<B>, Levels);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let dy = grads.consume::<B>(&ops.node);
-                let (x, levels) = ops.state;
-                if let [Some(parent)] = ops.parents {
-                    grads.register::<B>(parent.id, B::activations_backward(x, levels, dy));
-                }
+                let (x, top, levels) = ops.state;
+                let (dx, dtop) = B::activations_backward(x, top, levels, dy);
+                let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+                register::<B, 2>(grads, parents, [dx, dtop]);
             }
         }
-        let (x, node) = x.into_parts();
-        let y = B::sq_activations(x.clone(), levels);
-        match Backward::<B, 1>::prepare::<C>(Activations, [node])
+        let ((x, x_node), (top, top_node)) = (x.into_parts(), top.into_parts());
+        let y = B::sq_activations(x.clone(), top.clone(), levels);
+        match Backward::<B, 2>::prepare::<C>(Activations, [x_node, top_node])
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish((x, levels), y),
+            OpsKind::Tracked(prep) => prep.finish((x, top, levels), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
 
-    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, pad: usize) -> FloatTensor<Self> {
+    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, stride: usize, pad: usize) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Conv;
         impl<B: Kernels> Backward<B, 2> for Conv {
-            type State = (FloatTensor<B>, FloatTensor<B>, usize);
+            type State = (FloatTensor<B>, FloatTensor<B>, usize, usize);
             fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let dy = grads.consume::<B>(&ops.node);
-                let (x, w, pad) = ops.state;
+                let (x, w, stride, pad) = ops.state;
                 let [input, weight] = ops.parents;
                 if let Some(parent) = weight {
-                    let gradient = B::conv2d_weight(x.clone(), w.clone(), pad, dy.clone());
+                    let gradient = B::conv2d_weight(x.clone(), w.clone(), stride, pad, dy.clone());
                     grads.register::<B>(parent.id, gradient);
                 }
                 if let Some(parent) = input {
-                    grads.register::<B>(parent.id, B::conv2d_input(x, w, pad, dy));
+                    grads.register::<B>(parent.id, B::conv2d_input(x, w, stride, pad, dy));
                 }
             }
         }
         let ((x, x_node), (w, w_node)) = (x.into_parts(), w.into_parts());
-        let y = B::sq_conv2d(x.clone(), w.clone(), pad);
+        let y = B::sq_conv2d(x.clone(), w.clone(), stride, pad);
         match Backward::<B, 2>::prepare::<C>(Conv, [x_node, w_node])
             .compute_bound()
             .stateful()
         {
-            OpsKind::Tracked(prep) => prep.finish((x, w, pad), y),
+            OpsKind::Tracked(prep) => prep.finish((x, w, stride, pad), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn sq_dense(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Dense;
+        impl<B: Kernels> Backward<B, 2> for Dense {
+            type State = (FloatTensor<B>, FloatTensor<B>);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let dy = grads.consume::<B>(&ops.node);
+                let (x, w) = ops.state;
+                let [input, weight] = ops.parents;
+                if let Some(parent) = weight {
+                    grads.register::<B>(parent.id, B::dense_weight(x.clone(), w.clone(), dy.clone()));
+                }
+                if let Some(parent) = input {
+                    grads.register::<B>(parent.id, B::dense_input(x, w, dy));
+                }
+            }
+        }
+        let ((x, x_node), (w, w_node)) = (x.into_parts(), w.into_parts());
+        let y = B::sq_dense(x.clone(), w.clone());
+        match Backward::<B, 2>::prepare::<C>(Dense, [x_node, w_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => prep.finish((x, w), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }
     }
@@ -285,11 +287,8 @@ impl<B: Kernels, C: CheckpointStrategy> SqOps for Autodiff<B, C> {
                 let dy = grads.consume::<B>(&ops.node);
                 let (x, gamma, mean, variance, epsilon) = ops.state;
                 let (dx, dgamma, dbeta) = B::batch_norm_backward(x, gamma, mean, variance, dy, epsilon);
-                for (parent, gradient) in ops.parents.into_iter().zip([dx, dgamma, dbeta]) {
-                    if let Some(parent) = parent {
-                        grads.register::<B>(parent.id, gradient);
-                    }
-                }
+                let parents = ops.parents.map(|parent| parent.map(|node| node.id));
+                register::<B, 3>(grads, parents, [dx, dgamma, dbeta]);
             }
         }
         let ((x, x_node), (gamma, gamma_node), (beta, beta_node)) =

@@ -1,6 +1,7 @@
 //! Parity of the own operations with the framework's, forward and backward.
 
 use super::*;
+use crate::quant::{Power, Scale, WeightKind};
 use burn::nn::BatchNormConfig;
 use burn::tensor::module::conv2d as stock_conv2d;
 use burn::tensor::ops::ConvOptions;
@@ -11,28 +12,29 @@ fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
         .assert_approx_eq::<f32>(&b.into_data(), Tolerance::rel_abs(1e-4, 1e-4));
 }
 
-/// Shapes that touch every edge: no padding, padding, more padding than the kernel's half, one channel, tall and wide.
-const SHAPES: [(usize, usize, usize, usize, usize, usize); 4] = [
-    (3, 2, 4, 3, 1, 9),
-    (2, 3, 5, 5, 0, 12),
-    (4, 1, 3, 5, 2, 7),
-    (9, 2, 2, 1, 0, 4),
+/// `(batch, inputs, outputs, kernel, stride, pad, height)` that touch every edge: no padding, padding, more padding than the
+/// kernel's half, one channel, tall and wide, strides that do and do not divide the side, single pixels.
+const SHAPES: [(usize, usize, usize, usize, usize, usize, usize); 8] = [
+    (3, 2, 4, 3, 1, 1, 9),
+    (2, 3, 5, 5, 1, 0, 12),
+    (4, 1, 3, 5, 1, 2, 7),
+    (9, 2, 2, 1, 1, 0, 4),
+    (3, 2, 4, 3, 2, 1, 9),
+    (2, 3, 3, 3, 3, 2, 8),
+    (2, 4, 3, 1, 2, 0, 7),
+    (5, 3, 2, 2, 2, 0, 6),
 ];
 
 #[test]
 fn convolution_equals_the_framework() {
     let device = Device::flex().autodiff();
-    for (batch, inputs, outputs, kernel, pad, height) in SHAPES {
+    for (batch, inputs, outputs, kernel, stride, pad, height) in SHAPES {
         let random = |shape| Tensor::<4>::random(shape, Distribution::Default, &device);
         let x = random([batch, inputs, height, height + 1]).require_grad();
         let w = random([outputs, inputs, kernel, kernel]).require_grad();
-        let stock = stock_conv2d(
-            x.clone(),
-            w.clone(),
-            None,
-            ConvOptions::new([1, 1], [pad, pad], [1, 1], 1),
-        );
-        let own = conv2d(x.clone(), w.clone(), pad);
+        let options = ConvOptions::new([stride, stride], [pad, pad], [1, 1], 1);
+        let stock = stock_conv2d(x.clone(), w.clone(), None, options);
+        let own = conv2d(x.clone(), w.clone(), stride, pad);
         close(stock.clone(), own.clone());
         let r = random(stock.dims());
         let (stock, own) = ((stock * r.clone()).sum().backward(), (own * r).sum().backward());
@@ -42,9 +44,27 @@ fn convolution_equals_the_framework() {
 }
 
 #[test]
+fn dense_equals_the_framework() {
+    let device = Device::flex().autodiff();
+    for (batch, inputs, outputs) in [(3, 5, 2), (65, 130, 67), (1, 1, 1), (2, 33, 32)] {
+        let random = |shape| Tensor::<2>::random(shape, Distribution::Default, &device);
+        let (x, w) = (
+            random([batch, inputs]).require_grad(),
+            random([outputs, inputs]).require_grad(),
+        );
+        let (stock, own) = (x.clone().matmul(w.clone().transpose()), dense(x.clone(), w.clone()));
+        close(stock.clone(), own.clone());
+        let r = random([batch, outputs]);
+        let (stock, own) = ((stock * r.clone()).sum().backward(), (own * r).sum().backward());
+        close(x.grad(&stock).unwrap(), x.grad(&own).unwrap());
+        close(w.grad(&stock).unwrap(), w.grad(&own).unwrap());
+    }
+}
+
+#[test]
 fn batch_norm_equals_the_framework() {
     let device = Device::flex().autodiff();
-    for (batch, channels, _, _, _, height) in SHAPES {
+    for (batch, channels, _, _, _, _, height) in SHAPES {
         let random = |shape, low, high| Tensor::<4>::random(shape, Distribution::Uniform(low, high), &device);
         let x = random([batch, channels, height, height + 1], 4.0, 6.0).require_grad(); // a mean well off 0
         let layer = BatchNormConfig::new(channels).init(&device);
@@ -65,31 +85,48 @@ fn batch_norm_equals_the_framework() {
     }
 }
 
+/// One backward pass gives the gradients of the data's term and of the penalty.
 #[test]
 fn gradients_reach_weights_scale_and_shape() {
     let device = Device::flex().autodiff();
-    let rule = SqRule {
+    let rule = |frozen| Rule {
+        kind: WeightKind::Sq,
+        channels: 1,
+        scale: Scale::Learned,
         power: Power::One,
         epsilon: 0.05,
+        lambda: 4.0,
+        gamma: 0.25,
+        decay: 0.0,
+        frozen,
     };
     let w = Tensor::<1>::from_floats([-2.0, -0.3, 0.1, 0.4], &device).require_grad();
     let mu = Tensor::<1>::from_floats([0.5], &device).require_grad();
     let beta = Tensor::<1>::from_floats([std::f32::consts::FRAC_PI_4], &device).require_grad();
     let list = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().unwrap();
 
-    let q = quantize_weights(w.clone(), mu.clone(), beta.clone(), rule);
+    let g = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &device);
+    let q = quantize_weights(w.clone(), mu.clone(), beta.clone(), rule(false));
     assert_eq!(list(q.clone()), [-0.5, -0.5, 0.0, 0.5]);
-    let grads = (q * Tensor::from_floats([1.0, 2.0, 3.0, 4.0], &device))
-        .sum()
-        .backward();
-    assert_eq!(list(w.grad(&grads).unwrap()), [0.0, 2.0, 3.0, 4.0]);
-    assert_eq!(list(mu.grad(&grads).unwrap()), [1.0]);
-    assert!(beta.grad(&grads).is_none());
+    let grads = (q * g.clone()).sum().backward();
+    assert_eq!(list(w.grad(&grads).unwrap()), [-1.0, 2.0 + 1.0, 3.0 + 1.0, 4.0 - 1.0]);
+    assert_eq!(list(mu.grad(&grads).unwrap()), [-1.0 - 2.0 + 4.0 + (-1.0 + 1.0 + 1.0)]);
+    // 4 (mean of sec^2 |w| in the zero branch, 2 * 0.1 / 4, less gamma / sin^2 = 1/2)
+    assert!((list(beta.grad(&grads).unwrap())[0] - (0.2 - 2.0)).abs() < 1e-6);
 
-    let r = regulariser(w.clone(), mu.clone(), beta.clone(), rule);
-    assert!((list(r.clone())[0] - (1.5 + 0.2 + 0.1 + 0.1) / 4.0).abs() < 1e-6);
-    let grads = (r * 4.0).sum().backward();
-    assert_eq!(list(w.grad(&grads).unwrap()), [-1.0, 1.0, 1.0, -1.0]);
-    assert_eq!(list(mu.grad(&grads).unwrap()), [-1.0 + 1.0 + 1.0]);
-    assert!((list(beta.grad(&grads).unwrap())[0] - 2.0 * 0.1).abs() < 1e-6);
+    let q = quantize_weights(w, mu.clone(), beta.clone(), rule(true));
+    let grads = (q * g).sum().backward();
+    assert!(beta.grad(&grads).is_none() && mu.grad(&grads).is_some());
+}
+
+#[test]
+fn gradients_reach_activations_and_their_range() {
+    let device = Device::flex().autodiff();
+    let x = Tensor::<1>::from_floats([-1.0, 0.5, 3.0], &device).require_grad();
+    let top = Tensor::<1>::from_floats([1.27], &device).require_grad();
+    let y = quantize_activations(x.clone(), top.clone(), Levels::Int8);
+    let grads = (y * Tensor::from_floats([1.0, 2.0, 3.0], &device)).sum().backward();
+    let list = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().unwrap();
+    assert_eq!(list(x.grad(&grads).unwrap()), [0.0, 2.0, 0.0]);
+    assert_eq!(list(top.grad(&grads).unwrap()), [3.0]);
 }

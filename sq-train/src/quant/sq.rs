@@ -19,7 +19,7 @@ pub const BETA_MIN: f32 = FRAC_PI_4;
 /// Greatest `beta`: a margin keeps it from the pole of the tangent at pi/2. `Delta / mu` is about 1/1000 here.
 pub const BETA_MAX: f32 = FRAC_PI_2 - 1e-3;
 
-/// Number of weight values that a layer has chosen.
+/// How many values the weights of a layer have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Depth {
@@ -27,6 +27,22 @@ pub enum Depth {
     Binary,
     /// Three values, -mu, 0 and +mu.
     Ternary,
+    /// 255 values, -127 to 127 times a step.
+    Int8,
+    /// Any f32.
+    Float,
+}
+
+impl Depth {
+    /// Bits that a packed weight takes: a sign; a sign and a mask; a byte; a f32.
+    pub fn bits(self) -> usize {
+        match self {
+            Depth::Binary => 1,
+            Depth::Ternary => 2,
+            Depth::Int8 => 8,
+            Depth::Float => 32,
+        }
+    }
 }
 
 impl fmt::Display for Depth {
@@ -34,6 +50,8 @@ impl fmt::Display for Depth {
         f.write_str(match self {
             Depth::Binary => "binary",
             Depth::Ternary => "ternary",
+            Depth::Int8 => "int8",
+            Depth::Float => "float",
         })
     }
 }

@@ -1,22 +1,36 @@
-//! MNIST (LeCun, Cortes, Burges): 60,000 and 10,000 images of 28x28 handwritten digits, four idx files.
+//! MNIST (LeCun, Cortes, Burges) and Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): 60,000 and 10,000 images of
+//! 28x28 pixels each, four idx files of the same names.
 
 use super::{Dataset, Split, idx};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 
-const CLASSES: u8 = 10;
+/// Classes of Fashion-MNIST.
+pub const FASHION: [&str; 10] = [
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+];
 
-/// Reads the four files from `directory` or `directory/mnist`, plain or with `.gz`.
-pub fn load(directory: &Path) -> Result<Split> {
+/// Reads the four files from `directory` or its folder `name`, plain or with `.gz`.
+pub fn load(directory: &Path, name: &str, classes: &[&str]) -> Result<Split> {
     Ok(Split {
-        train: read_half(directory, "train")?,
-        test: read_half(directory, "t10k")?,
+        train: read_half(directory, name, "train", classes.len())?,
+        test: read_half(directory, name, "t10k", classes.len())?,
+        classes: classes.iter().map(|class| class.to_string()).collect(),
     })
 }
 
-fn read_half(directory: &Path, half: &str) -> Result<Dataset> {
-    let images_path = find(directory, &format!("{half}-images-idx3-ubyte"))?;
-    let labels_path = find(directory, &format!("{half}-labels-idx1-ubyte"))?;
+fn read_half(directory: &Path, name: &str, half: &str, classes: usize) -> Result<Dataset> {
+    let images_path = find(directory, name, &format!("{half}-images-idx3-ubyte"))?;
+    let labels_path = find(directory, name, &format!("{half}-labels-idx1-ubyte"))?;
     let (images, labels) = (idx::read(&images_path)?, idx::read(&labels_path)?);
     let [count, rows, columns] = images.dims[..] else {
         bail!(
@@ -31,23 +45,23 @@ fn read_half(directory: &Path, half: &str) -> Result<Dataset> {
         labels_path.display(),
         labels.dims
     );
-    if let Some(at) = labels.data.iter().position(|&label| label >= CLASSES) {
+    if let Some(at) = labels.data.iter().position(|&label| label as usize >= classes) {
         let offset = idx::header_len(labels.dims.len()) + at;
         bail!(
-            "{}: label {} at offset {offset} is no digit",
+            "{}: label {} at offset {offset} is not below {classes}",
             labels_path.display(),
             labels.data[at]
         );
     }
     Ok(Dataset {
         images: images.data,
-        labels: labels.data,
+        labels: labels.data.into_iter().map(u16::from).collect(),
         shape: [1, rows, columns],
     })
 }
 
-fn find(directory: &Path, name: &str) -> Result<PathBuf> {
-    let nested = directory.join("mnist");
+fn find(directory: &Path, set: &str, name: &str) -> Result<PathBuf> {
+    let nested = directory.join(set);
     [directory, &nested]
         .iter()
         .flat_map(|dir| [dir.join(name), dir.join(format!("{name}.gz"))])
@@ -81,7 +95,7 @@ mod tests {
         let nested = temp.path().join("mnist");
         std::fs::create_dir(&nested).unwrap();
         write(&nested, [7, 9]);
-        let split = load(temp.path()).unwrap();
+        let split = load(temp.path(), "mnist", &["x"; 10]).unwrap();
         assert_eq!(
             split.train,
             Dataset {
@@ -91,21 +105,21 @@ mod tests {
             }
         );
         assert_eq!(split.test.image(1), [3, 4]);
-        assert_eq!(load(&nested).unwrap().train, split.train);
+        assert_eq!(load(&nested, "mnist", &["x"; 10]).unwrap().train, split.train);
     }
 
     #[test]
     fn missing_files_and_wrong_labels_are_named() {
         let temp = tempfile::tempdir().unwrap();
-        let message = load(temp.path()).unwrap_err().to_string();
+        let message = load(temp.path(), "mnist", &["x"; 10]).unwrap_err().to_string();
         assert!(
             message.starts_with("no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in"),
             "{message}"
         );
         write(temp.path(), [7, 12]);
-        let message = load(temp.path()).unwrap_err().to_string();
+        let message = load(temp.path(), "mnist", &["x"; 10]).unwrap_err().to_string();
         assert!(
-            message.ends_with("train-labels-idx1-ubyte: label 12 at offset 9 is no digit"),
+            message.ends_with("train-labels-idx1-ubyte: label 12 at offset 9 is not below 10"),
             "{message}"
         );
     }
