@@ -13,6 +13,9 @@ pub struct Target {
     pub simd: Simd,
     /// What it is, in a line.
     pub doc: String,
+    /// Targets of which the first that this machine can run gives the instruction set and its costs.
+    #[serde(default)]
+    pub like_first: Vec<String>,
     /// What its instruction set offers. What is absent is rewritten into what is there.
     pub isa: Isa,
     /// What the board that stands for it has, where that is limited.
@@ -186,8 +189,45 @@ impl Target {
         let table = merged(name, 0)?;
         let broken = |e: String| Diag::new(Code::Internal, format!("targets/{name}.toml: {e}"));
         let mut target = Target::deserialize(toml::Value::Table(table)).map_err(|e| broken(e.to_string()))?;
+        if let Some(like) = target
+            .like_first
+            .iter()
+            .find_map(|like| Target::load(like).ok().filter(|t| t.lacks().is_none()))
+        {
+            (target.isa, target.cost) = (like.isa, like.cost);
+        }
         target.simd = Simd::load(&target.isa, &target.c).map_err(broken)?;
         Ok(target)
+    }
+
+    /// A feature that its vector operations need and this machine, which would run its programs, does not have.
+    pub fn lacks(&self) -> Option<&str> {
+        let here = |feature: &&String| !host_has(feature);
+        match self.run {
+            Run::Host => self.isa.features.iter().find(here).map(String::as_str),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the processor at hand has a feature, by rustc's name for it.
+fn host_has(feature: &str) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! any {
+        ($($name:tt)*) => { match feature { $($name => std::is_x86_feature_detected!($name),)* _ => false } };
+    }
+    #[cfg(target_arch = "x86_64")]
+    return any!("avx2" "popcnt" "avx512f" "avx512bw" "avx512vl" "avx512vnni" "avx512vpopcntdq");
+    #[cfg(target_arch = "aarch64")]
+    macro_rules! any {
+        ($($name:tt)*) => { match feature { $($name => std::arch::is_aarch64_feature_detected!($name),)* _ => false } };
+    }
+    #[cfg(target_arch = "aarch64")]
+    return any!("neon" "dotprod" "i8mm");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        _ = feature;
+        false
     }
 }
 

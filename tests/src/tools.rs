@@ -24,6 +24,11 @@ pub fn require_target(target: &Target) -> bool {
     };
     let mut tools = emulator.into_iter().chain([&target.c.compiler]);
     let mut triple = target.rust.triple.iter();
+    if let Some(feature) = target.lacks() {
+        // No installation helps.
+        eprintln!("SKIPPED: the processor has no {feature}");
+        return false;
+    }
     tools.all(|tool| require_tool(tool))
         && triple.all(|triple| required(has_library(triple), &format!("rustup target {triple}")))
 }

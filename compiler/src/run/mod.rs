@@ -81,6 +81,12 @@ const LIMIT: (u64, u64) = (60, 12);
 /// # Errors
 /// A missing tool, or the compiler's complaints.
 pub fn build(unit: &Unit, target: &Target, work: &Path, options: &Options) -> Result<Built> {
+    if let Some(feature) = target.lacks() {
+        let found = format!("this processor has no {feature}, which the target's programs need");
+        return Err(Diag::new(Code::RunFailed, found)
+            .help("run it on a processor that has it, or choose another target")
+            .into());
+    }
     let put = |path: PathBuf, text: &str| -> Result<PathBuf> {
         let failed = |e: std::io::Error| Diag::new(Code::WriteOutput, e.to_string()).file(&path);
         fs::create_dir_all(path.parent().unwrap_or(work)).map_err(failed)?;
