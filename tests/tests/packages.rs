@@ -80,7 +80,8 @@ fn a_crate_passes_its_own_tests_with_and_without_the_runtime() {
                 .current_dir(&out);
             cargo
                 .env("CARGO_TARGET_DIR", dir.path().join("target"))
-                .env("RUSTFLAGS", "-Dwarnings");
+                // These replace the flags in the crate's own `.cargo/config.toml`.
+                .env("RUSTFLAGS", "-Dwarnings -Ctarget-cpu=native");
             let text = succeed(&mut cargo);
             assert!(text.contains("2 passed"), "{model} {flags:?}: {text}");
         }

@@ -269,7 +269,7 @@ pub fn build(job: &Job) -> Kernel {
             x,
             offset,
             weights,
-            corrections: Corrections::default(),
+            corrections: Corrections::new(offset, shape),
         }
     })
 }
@@ -444,10 +444,10 @@ impl Sums for Dot<'_> {
         );
         let mut out = vec![];
         for row in &sums {
-            let corrected = row.iter().enumerate().map(|(q, &v)| {
-                self.corrections
-                    .apply(b, self.job, self.shape, self.offset, tile, q, Expr::Var(v))
-            });
+            let corrected = row
+                .iter()
+                .enumerate()
+                .map(|(q, &v)| self.corrections.apply(b, self.job, tile, q, Expr::Var(v)));
             out.push(corrected.collect());
         }
         out
@@ -558,30 +558,33 @@ impl Dot<'_> {
 }
 
 /// What an operand's offset adds to the sums, as tables by taps.
-#[derive(Default)]
-pub(super) struct Corrections(RefCell<BTreeMap<[usize; 4], Buf>>);
+pub(super) struct Corrections {
+    offset: i64,
+    shape: Shape,
+    tables: RefCell<BTreeMap<[usize; 4], Buf>>,
+}
 
 impl Corrections {
+    /// For an operand to whose elements `offset` was added.
+    pub fn new(offset: i64, shape: Shape) -> Self {
+        Corrections {
+            offset,
+            shape,
+            tables: RefCell::default(),
+        }
+    }
+
     /// Vector `q` of a tile's sums without what the operand's offset added.
-    pub fn apply(
-        &self,
-        b: &mut Builder,
-        job: &Job,
-        shape: Shape,
-        offset: i64,
-        tile: &Tile,
-        q: usize,
-        sum: Expr,
-    ) -> Expr {
-        if offset == 0 {
+    pub fn apply(&self, b: &mut Builder, job: &Job, tile: &Tile, q: usize, sum: Expr) -> Expr {
+        if self.offset == 0 {
             return sum;
         }
-        let (rows, cols) = (tile.rows, tile.cols);
+        let (rows, cols, shape) = (tile.rows, tile.cols, self.shape);
         let key = [rows.first, rows.count, cols.first, cols.count];
-        let known = self.0.borrow().get(&key).copied();
+        let known = self.tables.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let table = correction(b, job, shape, offset, rows, cols);
-            self.0.borrow_mut().insert(key, table);
+            let table = correction(b, job, shape, self.offset, rows, cols);
+            self.tables.borrow_mut().insert(key, table);
             table
         });
         let at = tile.block.clone() * idx(shape.outputs()) + idx(q * shape.lanes);

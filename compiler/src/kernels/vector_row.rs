@@ -82,12 +82,11 @@ pub fn build(job: &Job) -> Kernel {
         );
         Rows {
             job: inner,
-            shape,
+            corrections: Corrections::new(x.offset, shape),
             x,
             depth,
             packed,
             bytes,
-            corrections: Corrections::default(),
         }
     })
 }
@@ -122,7 +121,6 @@ fn pack(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8]) -> Buf {
 
 struct Rows<'a> {
     job: &'a Job<'a>,
-    shape: Shape,
     x: Operand,
     depth: Depth,
     packed: Buf,
@@ -204,10 +202,7 @@ impl Sums for Rows<'_> {
         for sums in &sums {
             out.push(
                 (0..BLOCK)
-                    .map(|q| {
-                        self.corrections
-                            .apply(b, self.job, self.shape, self.x.offset, tile, q, Expr::Var(sums[q]))
-                    })
+                    .map(|q| self.corrections.apply(b, self.job, tile, q, Expr::Var(sums[q])))
                     .collect(),
             );
         }
