@@ -157,6 +157,11 @@ static inline uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
     const uint32x4_t bits = vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x200000001u), vcreate_u64(0x800000004u)));
     return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
 }
+static inline sq_i16x8 sq_dot_i16x8_i8x16_i8x16(sq_i16x8 acc, sq_i8x16 a, sq_i8x16 b)
+{
+    const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+    return vaddq_s16(acc, vpaddq_s16(low, vmull_high_s8(a, b)));
+}
 static inline sq_i32x4 sq_high_i32x4(sq_i32x4 a, sq_i32x4 b)
 {
     const int64x2_t low = vmull_s32(vget_low_s32(a), vget_low_s32(b));

@@ -169,6 +169,10 @@ operations! {
     mul_i32x4(a: I32x4, b: I32x4) -> I32x4 = vmulq_s32(a, b);
     not_i32x4(a: I32x4) -> I32x4 = vmvnq_s32(a);
     shr_i32x4<N>(a: I32x4) -> I32x4 = vshrq_n_s32::<N>(a);
+    dot_i16x8_i8x16_i8x16(acc: I16x8, a: I8x16, b: I8x16) -> I16x8 = {
+        let (low, high) = (vmull_s8(vget_low_s8(a), vget_low_s8(b)), vmull_high_s8(a, b));
+        vaddq_s16(acc, vpaddq_s16(low, high))
+    };
     popcnt_u8x16(a: U8x16) -> U8x16 = vcntq_u8(a);
     pairs_u8x16(a: U8x16) -> U16x8 = vpaddlq_u8(a);
     pairs_u16x8(a: U16x8) -> U32x4 = vpaddlq_u16(a);

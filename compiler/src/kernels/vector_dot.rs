@@ -81,6 +81,7 @@ impl Machine {
         form(Ty::U8, false)
             .or_else(|| form(Ty::I8, false))
             .or_else(|| form(Ty::U8, true))
+            .or_else(|| form(Ty::I8, true))
     }
 
     fn bytes(&self, ty: Ty) -> Ty {
