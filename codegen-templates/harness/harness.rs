@@ -83,7 +83,7 @@ fn watched(work: impl FnOnce()) -> u32 {
     unsafe {
         asm!("mov {}, sp", out(reg) top);
     }
-    let bottom = (top - WATCHED) & !3;
+    let bottom = (top - WATCHED).max(memory_start()) & !3;
     // A red zone of 128 bytes below the stack pointer may be in use.
     let end = (top - 128) & !3;
     for at in (bottom..end).step_by(4) {
@@ -98,6 +98,19 @@ fn watched(work: impl FnOnce()) -> u32 {
         unsafe { (at as *const u32).read_volatile() != PAINT }
     });
     (top - lowest.unwrap_or(end)) as u32
+}
+
+/// Where the RAM of a board begins, which may hold less than the stack that is watched.
+fn memory_start() -> usize {
+    #[cfg(target_os = "none")]
+    {
+        unsafe extern "C" {
+            static ram_at: u8;
+        }
+        &raw const ram_at as usize
+    }
+    #[cfg(not(target_os = "none"))]
+    0
 }
 
 macro_rules! mark {

@@ -328,6 +328,7 @@ mod tests {
             instructions,
             tables,
             code,
+            scratch: 0,
         };
         Candidate {
             family,

@@ -6,6 +6,7 @@
 
 pub mod bake;
 pub mod bench;
+pub mod calibrate;
 mod cut;
 pub mod data;
 pub mod diag;

@@ -162,10 +162,14 @@ pub enum Run {
 pub struct Cost {
     /// Integer addition, logic, comparison.
     pub alu: f64,
+    /// Shift by a constant, which some targets fold into what follows.
+    pub shift: f64,
     /// 32-bit product.
     pub mul: f64,
-    /// 64-bit product or shift.
+    /// 64-bit operation.
     pub wide: f64,
+    /// Choice, minimum, maximum, truth value as a number.
+    pub select: f64,
     /// `f32` operation.
     pub float: f64,
     /// Population count.
@@ -174,8 +178,37 @@ pub struct Cost {
     pub load: f64,
     /// Store.
     pub store: f64,
+    /// Computing or stepping an address.
+    pub address: f64,
     /// Counting, comparing and jumping back, per turn of a loop.
     pub turn: f64,
+    /// Setting up a loop.
+    pub enter: f64,
+}
+
+impl Cost {
+    /// The operations that have a price.
+    pub const NAMES: [&str; 12] = [
+        "alu", "shift", "mul", "wide", "select", "float", "popcount", "load", "store", "address", "turn", "enter",
+    ];
+
+    /// The prices in the order of [`Cost::NAMES`].
+    pub fn list(&self) -> [f64; Self::NAMES.len()] {
+        [
+            self.alu,
+            self.shift,
+            self.mul,
+            self.wide,
+            self.select,
+            self.float,
+            self.popcount,
+            self.load,
+            self.store,
+            self.address,
+            self.turn,
+            self.enter,
+        ]
+    }
 }
 
 impl Target {

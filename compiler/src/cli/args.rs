@@ -49,6 +49,9 @@ pub struct Plan {
     /// Bytes of RAM that the arena, the caller's buffers and the stack may take; the target's if absent.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     ram: Option<u64>,
+    /// The kernel family to take wherever it accepts, whatever it costs: for measuring.
+    #[arg(long, value_name = "FAMILY", hide = true, value_parser = family)]
+    kernel: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -72,7 +75,7 @@ impl Plan {
             },
             flash: self.flash,
             ram: self.ram,
-            prefer: None,
+            prefer: self.kernel,
         }
     }
 
@@ -85,7 +88,8 @@ impl Plan {
         };
         let flash = self.flash.map(|bytes| format!("--flash {bytes}"));
         let ram = self.ram.map(|bytes| format!("--ram {bytes}"));
-        [goal, flash, ram].into_iter().flatten().collect()
+        let kernel = self.kernel.map(|name| format!("--kernel {name}"));
+        [goal, flash, ram, kernel].into_iter().flatten().collect()
     }
 }
 
@@ -127,6 +131,13 @@ impl Langs {
             Langs::Both => &[run::Lang::Rust, run::Lang::C],
         }
     }
+}
+
+/// The name of a kernel family.
+fn family(text: &str) -> Result<&'static str, String> {
+    let known = || plan::FAMILIES.iter().map(|f| f.name);
+    let wrong = || format!("the families are {}", known().collect::<Vec<_>>().join(", "));
+    known().find(|name| *name == text).ok_or_else(wrong)
 }
 
 /// A number of bytes, with `K` or `M` for binary multiples.

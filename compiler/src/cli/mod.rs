@@ -3,6 +3,7 @@
 mod args;
 mod bake;
 mod bench;
+mod calibrate;
 mod compile;
 mod explain;
 mod inspect;
@@ -44,6 +45,8 @@ enum Command {
     Verify(verify::Args),
     Bake(bake::Args),
     Bench(bench::Args),
+    #[command(hide = true)]
+    Calibrate(calibrate::Args),
     Synth(synth::Args),
     Targets(targets::Args),
 }
@@ -75,6 +78,7 @@ impl Cli {
             Command::Verify(args) => verify::run(args, &bar),
             Command::Bake(args) => bake::run(args, &bar),
             Command::Bench(args) => bench::run(args, &bar),
+            Command::Calibrate(args) => calibrate::run(args, &bar),
             Command::Synth(args) => synth::run(args, &bar),
             Command::Targets(args) => targets::run(args, &bar),
         }
@@ -89,6 +93,7 @@ impl Cli {
             Command::Verify(args) => args.json,
             Command::Bake(_) | Command::Synth(_) => false,
             Command::Bench(args) => args.json,
+            Command::Calibrate(_) => false,
             Command::Targets(args) => args.json,
         };
         json && !PRINTED.load(Ordering::Relaxed)

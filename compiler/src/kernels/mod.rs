@@ -1,10 +1,12 @@
 //! The kernels, each written once as a builder over the kernel IR. One family a file, one row in [`FAMILIES`].
 
 mod bits;
+mod carry_save;
 mod im2col;
 mod nest;
 pub mod pool;
 mod scalar;
+mod sums;
 mod tiles;
 mod vector_dot;
 mod vector_row;
@@ -16,6 +18,7 @@ mod xnor;
 
 use crate::kir::Kernel;
 pub use nest::Job;
+use sums::Code;
 pub use view::{Layout, View};
 
 /// A way to compute a linear layer.
@@ -60,6 +63,12 @@ pub const FAMILIES: &[Family] = &[
         build: vector_dot::build_codes,
     },
     Family {
+        name: "carry-save",
+        doc: "packed signs by packed weights, added bit by bit before they are counted",
+        refuses: carry_save::refuses,
+        build: carry_save::build,
+    },
+    Family {
         name: "xnor",
         doc: "packed signs by packed weights, exclusive or and population count",
         refuses: xnor::refuses,
@@ -73,6 +82,54 @@ pub const FAMILIES: &[Family] = &[
             (n > UNROLL_LIMIT).then(|| format!("{n} weights are more than {UNROLL_LIMIT}"))
         },
         build: |job| scalar::build(job, true),
+    },
+    Family {
+        name: "sums-16",
+        doc: "four binary weights at a time, as an index of a table of sums",
+        refuses: |job| Code::FOUR_BITS.refuses(job),
+        build: |job| Code::FOUR_BITS.build(job),
+    },
+    Family {
+        name: "sums-16-strips",
+        doc: "four binary weights at a time, as an index of a table of sums, each for all rows of the kernel",
+        refuses: |job| Code::FOUR_BITS.in_strips().refuses(job),
+        build: |job| Code::FOUR_BITS.in_strips().build(job),
+    },
+    Family {
+        name: "sums-256",
+        doc: "eight binary weights at a time, as an index of a table of sums",
+        refuses: |job| Code::EIGHT_BITS.refuses(job),
+        build: |job| Code::EIGHT_BITS.build(job),
+    },
+    Family {
+        name: "sums-256-strips",
+        doc: "eight binary weights at a time, as an index of a table of sums, each for all rows of the kernel",
+        refuses: |job| Code::EIGHT_BITS.in_strips().refuses(job),
+        build: |job| Code::EIGHT_BITS.in_strips().build(job),
+    },
+    Family {
+        name: "sums-9",
+        doc: "two ternary weights at a time, as an index of a table of sums",
+        refuses: |job| Code::TWO_TRITS.refuses(job),
+        build: |job| Code::TWO_TRITS.build(job),
+    },
+    Family {
+        name: "sums-9-strips",
+        doc: "two ternary weights at a time, as an index of a table of sums, each for all rows of the kernel",
+        refuses: |job| Code::TWO_TRITS.in_strips().refuses(job),
+        build: |job| Code::TWO_TRITS.in_strips().build(job),
+    },
+    Family {
+        name: "sums-81",
+        doc: "four ternary weights at a time, as an index of a table of sums",
+        refuses: |job| Code::FOUR_TRITS.refuses(job),
+        build: |job| Code::FOUR_TRITS.build(job),
+    },
+    Family {
+        name: "sums-81-strips",
+        doc: "four ternary weights at a time, as an index of a table of sums, each for all rows of the kernel",
+        refuses: |job| Code::FOUR_TRITS.in_strips().refuses(job),
+        build: |job| Code::FOUR_TRITS.in_strips().build(job),
     },
     Family {
         name: "words",

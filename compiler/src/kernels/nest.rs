@@ -126,7 +126,7 @@ pub fn nest<T>(
             b.each("row", row.count, false, |b, i| {
                 b.each("col", col.count, false, |b, j| {
                     let at = Place { row, col, i: &i, j: &j };
-                    channels(b, job, unroll, y, &at, &mut |b, channel| {
+                    channels(b, job, unroll, y, at.output(), &mut |b, channel| {
                         let best = greatest(b, job, &at, &mut |b, site| sum(b, &weights, x, site, channel));
                         epilogue.apply(b, best, channel.o.clone())
                     });
@@ -154,16 +154,15 @@ impl Place<'_> {
     }
 }
 
-/// Runs `value` for every output channel and stores what it returns; signs are packed first.
-fn channels(
+/// Runs `value` for every output channel of a position and stores what it returns; signs are packed first.
+pub(super) fn channels(
     b: &mut Builder,
     job: &Job,
     unroll: bool,
     y: Buf,
-    at: &Place,
+    (row, col): (Expr, Expr),
     value: &mut dyn FnMut(&mut Builder, &Channel) -> Expr,
 ) {
-    let (row, col) = at.output();
     let per_group = job.y.c / job.geom.groups;
     if job.y.layout != Layout::Packed {
         for (start, count) in runs(0, job.y.c, per_group) {

@@ -20,9 +20,19 @@ pub fn refuses(job: &Job) -> Option<String> {
 }
 
 /// Weights' words, pixel by pixel like the operand's.
-struct Words {
-    plus: Buf,
-    live: Option<Buf>,
+pub(super) struct Words {
+    /// 1 where the weight is +1.
+    pub plus: Buf,
+    /// 1 where the weight is not 0; absent for binary weights.
+    pub live: Option<Buf>,
+}
+
+/// Declares the weights' words.
+pub(super) fn declare(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8]) -> Words {
+    Words {
+        plus: plane(b, job, "plus", codes, &|c| c > 0),
+        live: (depth == Depth::Ternary).then(|| plane(b, job, "live", codes, &|c| c != 0)),
+    }
 }
 
 /// Builds the kernel.
@@ -31,10 +41,7 @@ pub fn build(job: &Job) -> Kernel {
     nest(
         job,
         false,
-        |b| Words {
-            plus: plane(b, job, "plus", codes, &|c| c > 0),
-            live: (depth == Depth::Ternary).then(|| plane(b, job, "live", codes, &|c| c != 0)),
-        },
+        |b| declare(b, job, depth, codes),
         |b, words, x, site, channel| sum(b, job, words, x, site, channel),
     )
 }

@@ -90,9 +90,14 @@ pub fn candidates(
     // Where flash has no limit, bytes are no reason to be slower.
     let scarce = options.flash.or(target.memory.flash).is_some();
     let too_big = |c: &Cost| options.optimize == Optimize::Balanced && scarce && c.flash() > smallest + BALANCED_EXTRA;
-    let rank = |c: &Cost| match options.optimize {
-        Optimize::Size => (false, c.flash() as f64, c.instructions),
-        _ => (too_big(c), c.instructions, c.flash() as f64),
+    let room = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
+    let resident = super::resident(g, id) + super::STACK_RESERVE;
+    let rank = |c: &Cost| {
+        let (goal, then) = match options.optimize {
+            Optimize::Size => (c.flash() as f64, c.instructions),
+            _ => (c.instructions, c.flash() as f64),
+        };
+        (resident + c.scratch > room, too_big(c), goal, then)
     };
     let key = |family: &str, c: &Cost| (options.prefer != Some(family), rank(c));
     built.sort_by(|(f, a, _), (g, b, _)| key(f, a).partial_cmp(&key(g, b)).expect("costs are numbers"));

@@ -1,7 +1,11 @@
-//! What a kernel costs, counted from its KIR: trip counts times the target's cost per operation.
+//! What a kernel costs, counted from its KIR: how often each kind of operation runs, times the target's price for it.
+//!
+//! Compilers move what a loop does not change out of it, keep one pointer for all elements at constant distances, and step it
+//! from turn to turn; the count does the same. Prices come from measurements (`sqc calibrate`).
 
-use crate::kir::{BinOp, Expr, Kernel, Role, Stmt, Ty, UnOp};
+use crate::kir::{BinOp, Buf, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
 use crate::target::Cost as Price;
+use std::collections::{BTreeMap, HashSet};
 
 /// What a kernel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,6 +16,8 @@ pub struct Cost {
     pub tables: u64,
     /// Estimate of its code, in bytes.
     pub code: u64,
+    /// Bytes of RAM for its own use.
+    pub scratch: u64,
 }
 
 /// Bytes of code per operation of KIR: what gcc and rustc make of the kernels here for Thumb, rounded up.
@@ -26,88 +32,244 @@ impl Cost {
 
 /// Cost of one call of `k`, after all passes.
 pub fn of(k: &Kernel, price: &Price) -> Cost {
+    let (counts, operations) = count(k);
+    let bytes = |role: Role| -> u64 {
+        let bufs = k.bufs.iter().filter(|b| b.role == role);
+        bufs.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
+    };
+    Cost {
+        instructions: counts.iter().zip(price.list()).map(|(n, price)| n * price).sum(),
+        tables: bytes(Role::Const),
+        code: operations * CODE_PER_OPERATION,
+        scratch: bytes(Role::Scratch),
+    }
+}
+
+/// How often one call of `k` does what [`Price::NAMES`] says, in that order.
+pub fn counts(k: &Kernel) -> [f64; Price::NAMES.len()] {
+    count(k).0
+}
+
+fn count(k: &Kernel) -> ([f64; Price::NAMES.len()], u64) {
     let mut counter = Counter {
         k,
-        price,
+        depths: vec![0; k.vars.len()],
+        turns: vec![1.0],
+        seen: vec![HashSet::new()],
+        counts: [0.0; Price::NAMES.len()],
         operations: 0,
     };
-    let instructions = counter.body(&k.body);
-    let tables = k
-        .bufs
-        .iter()
-        .filter(|b| b.role == Role::Const)
-        .map(|b| b.len as u64 * b.ty.bytes() as u64)
-        .sum();
-    Cost {
-        instructions,
-        tables,
-        code: counter.operations * CODE_PER_OPERATION,
-    }
+    counter.body(&k.body);
+    (counter.counts, counter.operations)
+}
+
+/// Indices of [`Price::NAMES`].
+mod price {
+    pub const ALU: usize = 0;
+    pub const SHIFT: usize = 1;
+    pub const MUL: usize = 2;
+    pub const WIDE: usize = 3;
+    pub const SELECT: usize = 4;
+    pub const FLOAT: usize = 5;
+    pub const POPCOUNT: usize = 6;
+    pub const LOAD: usize = 7;
+    pub const STORE: usize = 8;
+    pub const ADDRESS: usize = 9;
+    pub const TURN: usize = 10;
+    pub const ENTER: usize = 11;
 }
 
 struct Counter<'a> {
     k: &'a Kernel,
-    price: &'a Price,
+    /// Of each variable, how many of the loops around change it.
+    depths: Vec<usize>,
+    /// Runs of a body, for no loop, the outermost loop, and so on inwards.
+    turns: Vec<f64>,
+    /// Addresses that are in a register, by the same.
+    seen: Vec<HashSet<(Buf, Terms)>>,
+    counts: [f64; Price::NAMES.len()],
+    /// Operations in the source.
     operations: u64,
 }
 
+/// A sum of products of indices and constants, without the constant.
+type Terms = BTreeMap<Var, i64>;
+
 impl Counter<'_> {
-    fn body(&mut self, body: &[Stmt]) -> f64 {
-        body.iter().map(|s| self.stmt(s)).sum()
-    }
-
-    fn stmt(&mut self, s: &Stmt) -> f64 {
-        match s {
-            Stmt::Let(_, e) | Stmt::Set(_, e) => self.expr(e),
-            Stmt::Store(_, at, e) => {
-                self.operations += 1;
-                self.price.store + self.index(at) + self.expr(e)
+    fn body(&mut self, body: &[Stmt]) {
+        for s in body {
+            match s {
+                Stmt::Let(v, e) => {
+                    let d = self.k.var(*v);
+                    self.depths[v.0 as usize] = if d.mutable { self.here() } else { self.depth(e) };
+                    match self.affine(e) {
+                        Some(terms) if d.ty == Ty::Idx && !d.mutable => {
+                            if terms.values().any(|&factor| factor != 1) || terms.len() > 1 {
+                                self.add(price::ADDRESS, self.depth(e));
+                            }
+                        }
+                        _ => self.expr(e),
+                    }
+                }
+                Stmt::Set(_, e) => self.expr(e),
+                Stmt::Store(b, at, e) => {
+                    self.add(price::STORE, self.here());
+                    self.index(*b, at);
+                    self.expr(e);
+                }
+                Stmt::For { var, trip, body, .. } => {
+                    self.operations += 2;
+                    self.add(price::ENTER, self.here());
+                    let turns = self.turns[self.here()] * f64::from(*trip);
+                    self.turns.push(turns);
+                    self.seen.push(HashSet::new());
+                    self.depths[var.0 as usize] = self.here();
+                    self.add(price::TURN, self.here());
+                    self.body(body);
+                    self.turns.pop();
+                    self.seen.pop();
+                }
+                Stmt::Note(_) => {}
             }
-            Stmt::For { trip, body, .. } => {
-                self.operations += 3;
-                *trip as f64 * (self.price.turn + self.body(body))
-            }
-            Stmt::Note(_) => 0.0,
         }
     }
 
-    fn expr(&mut self, e: &Expr) -> f64 {
-        let (own, below) = match e {
-            Expr::Lit(_) | Expr::Var(_) => return 0.0,
-            Expr::Load(_, at) | Expr::LoadN { at, .. } => (self.price.load, self.index(at)),
-            // One instruction, or free.
-            Expr::Vector(_, args) => (self.price.alu, args.iter().map(|a| self.expr(a)).sum()),
-            // A change of type between registers is free, or part of the load.
-            Expr::Cast(ty, a) => {
-                let converts = (*ty == Ty::F32) != (self.k.ty(a) == Ty::F32);
-                return self.expr(a) + if converts { self.price.float } else { 0.0 };
-            }
-            Expr::Un(UnOp::Popcnt, a) => (self.price.popcount, self.expr(a)),
-            Expr::Un(_, a) => (self.price.alu, self.expr(a)),
-            Expr::Bin(op, a, b) => {
-                let own = match (self.k.ty(a), op) {
-                    (Ty::F32, _) => self.price.float,
-                    (Ty::I64, _) => self.price.wide,
-                    (_, BinOp::Mul) => self.price.mul,
-                    (_, BinOp::Min | BinOp::Max) => 2.0 * self.price.alu,
-                    _ => self.price.alu,
-                };
-                (own, self.expr(a) + self.expr(b))
-            }
-            Expr::Select(c, a, b) => (2.0 * self.price.alu, self.expr(c) + self.expr(a) + self.expr(b)),
-        };
+    fn here(&self) -> usize {
+        self.turns.len() - 1
+    }
+
+    fn add(&mut self, price: usize, depth: usize) {
+        self.counts[price] += self.turns[depth];
         self.operations += 1;
-        own + below
     }
 
-    /// Compilers keep what does not change in a register and step what does: an address takes an addition at most.
-    fn index(&mut self, at: &Expr) -> f64 {
-        match at {
-            Expr::Lit(_) | Expr::Var(_) => 0.0,
-            _ => {
-                self.operations += 1;
-                self.price.alu
+    /// How many of the loops around change the value.
+    fn depth(&self, e: &Expr) -> usize {
+        let own = match e {
+            Expr::Var(v) if self.k.var(*v).mutable => self.here(),
+            Expr::Var(v) => self.depths[v.0 as usize],
+            Expr::Load(b, _) | Expr::LoadN { buf: b, .. } => match self.k.buf(*b).role {
+                Role::In | Role::Const => 0,
+                _ => self.here(),
+            },
+            _ => 0,
+        };
+        e.operands().map(|a| self.depth(a)).fold(own, usize::max)
+    }
+
+    fn expr(&mut self, e: &Expr) {
+        let ty = |e: &Expr| self.k.ty(e).scalar();
+        let own = match e {
+            Expr::Lit(_) | Expr::Var(_) => None,
+            Expr::Load(b, at) | Expr::LoadN { buf: b, at, .. } => {
+                self.index(*b, at);
+                return self.add(price::LOAD, self.depth(e));
+            }
+            // A truth value becomes a number by a choice; other changes of type are free, or part of the load.
+            Expr::Cast(to, a) => match (to.scalar() == Ty::F32, ty(a)) {
+                (_, Ty::Bool) => Some(price::SELECT),
+                (to, from) if to != (from == Ty::F32) => Some(price::FLOAT),
+                _ => None,
+            },
+            Expr::Vector(..) => Some(price::ALU),
+            Expr::Un(UnOp::Popcnt, _) => Some(price::POPCOUNT),
+            Expr::Un(_, a) if ty(a) == Ty::F32 => Some(price::FLOAT),
+            Expr::Un(..) => Some(price::ALU),
+            Expr::Bin(op, a, b) => Some(match (ty(a), op, &**b) {
+                (Ty::F32, ..) => price::FLOAT,
+                (Ty::I64, ..) => price::WIDE,
+                (_, BinOp::Shl | BinOp::Shr, Expr::Lit(_)) => price::SHIFT,
+                (_, BinOp::Mul, Expr::Lit(Lit::Int(n, _))) if n.count_ones() == 1 => price::SHIFT,
+                (_, BinOp::Mul, _) => price::MUL,
+                (_, BinOp::Min | BinOp::Max, _) => price::SELECT,
+                _ => price::ALU,
+            }),
+            Expr::Select(..) => Some(price::SELECT),
+        };
+        if let Some(own) = own {
+            self.add(own, self.depth(e));
+        }
+        e.operands().for_each(|a| self.expr(a));
+    }
+
+    /// An address: computed once for all elements at constant distances.
+    fn index(&mut self, b: Buf, at: &Expr) {
+        match self.affine(at) {
+            Some(terms) => {
+                let depth = terms.keys().map(|v| self.depths[v.0 as usize]).max().unwrap_or(0);
+                let key = (b, terms);
+                if !key.1.is_empty() && !self.seen.iter().any(|s| s.contains(&key)) {
+                    self.add(price::ADDRESS, depth);
+                    self.seen.last_mut().expect("a body").insert(key);
+                }
+            }
+            None => {
+                self.add(price::ADDRESS, self.depth(at));
+                self.data(at);
             }
         }
+    }
+
+    /// The operations of an index that make data of it; its sums and products are the address's.
+    fn data(&mut self, at: &Expr) {
+        match at {
+            Expr::Bin(BinOp::Add | BinOp::Sub | BinOp::Mul, a, b) => {
+                self.data(a);
+                self.data(b);
+            }
+            _ => self.expr(at),
+        }
+    }
+
+    /// An index as a sum of variables times constants, if it is one.
+    fn affine(&self, e: &Expr) -> Option<Terms> {
+        let scaled = |terms: Terms, by: i64| terms.into_iter().map(|(v, n)| (v, n * by)).collect();
+        Some(match e {
+            Expr::Lit(_) => Terms::new(),
+            Expr::Var(v) if self.k.var(*v).ty == Ty::Idx && !self.k.var(*v).mutable => Terms::from([(*v, 1)]),
+            Expr::Bin(op @ (BinOp::Add | BinOp::Sub), a, b) => {
+                let mut all = self.affine(a)?;
+                let sign = if *op == BinOp::Add { 1 } else { -1 };
+                for (v, n) in self.affine(b)? {
+                    *all.entry(v).or_default() += sign * n;
+                }
+                all
+            }
+            Expr::Bin(BinOp::Mul, a, b) => match (&**a, &**b) {
+                (Expr::Lit(Lit::Int(n, _)), e) | (e, Expr::Lit(Lit::Int(n, _))) => scaled(self.affine(e)?, *n),
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kir::build::{Builder, idx, int, ints};
+
+    #[test]
+    fn what_a_loop_does_not_change_is_counted_outside() {
+        let mut b = Builder::new("k", "");
+        let x = b.param("x", Ty::I32, 10, Role::In, (0, 9));
+        let y = b.param("y", Ty::I32, 40, Role::Out, Ty::I32.range());
+        let w = b.constants("w", Ty::I32, ints(0..4, Ty::I32));
+        b.each("i", 10, false, |b, i| {
+            b.each("j", 4, false, |b, j| {
+                let fixed = b.load(x, i.clone()) * b.load(w, idx(1));
+                let sum = fixed + b.load(w, j.clone()) + b.load(w, j.clone());
+                b.store(y, i.clone() * idx(4) + j, sum ^ int(1, Ty::I32));
+            });
+        });
+        let n = counts(&b.finish());
+        assert_eq!(n[price::MUL], 10.0);
+        assert_eq!(n[price::ALU], 3.0 * 40.0);
+        assert_eq!(n[price::LOAD], 1.0 + 10.0 + 2.0 * 40.0);
+        assert_eq!(n[price::STORE], 40.0);
+        // x[i]; w[j] once, y[4 i + j].
+        assert_eq!(n[price::ADDRESS], 10.0 + 2.0 * 40.0);
+        assert_eq!(n[price::TURN], 50.0);
+        assert_eq!(n[price::ENTER], 11.0);
     }
 }

@@ -182,6 +182,23 @@ fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
     values
 }
 
+/// Bytes that are in use while `id` is computed, if nothing else is: the caller's sample and result, operand and result.
+fn resident(g: &Graph, id: NodeId) -> u64 {
+    let caller = |id: NodeId| matches!(g.node(id).op, Op::Input | Op::Output);
+    let ports: u64 = g.order().iter().filter(|id| caller(**id)).map(|id| bytes(g, *id)).sum();
+    let operand = g.operands(id)[0];
+    let own = [
+        (operand, caller(operand)),
+        (id, g.users(id).iter().any(|&user| caller(user))),
+    ];
+    ports
+        + own
+            .iter()
+            .filter(|(_, caller)| !caller)
+            .map(|(id, _)| bytes(g, *id))
+            .sum::<u64>()
+}
+
 fn bytes(g: &Graph, id: NodeId) -> u64 {
     let view: View = job::view(g, id);
     view.elements() as u64 * view.ty().bytes() as u64

@@ -1,0 +1,584 @@
+//! Binary and ternary weights as indices of tables of partial sums: all sums that a few operands can make are computed once, and
+//! every output adds one of them for its few weights. (Known from vector and memory-bound engines as T-MAC or LUT kernels.)
+//!
+//! Two pixels share each table, each addition and each index: their sums lie in the halves of a word, offset so that none is
+//! below 0 and nothing is carried between them. Where there is one pixel, as in a dense layer, two tables share their building.
+//! What lies off the map is masked to 0 when a table is built.
+
+use super::nest::{Finish, Job, channels};
+use super::view::{Layout, WORD};
+use crate::ir::{Depth, Elem};
+use crate::kir::build::{Builder, idx, int, ints};
+use crate::kir::{Buf, Expr, Kernel, Role, Ty};
+
+/// A way to cut weights into indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// What the weights are.
+    pub depth: Depth,
+    /// Weights in an index.
+    pub digits: usize,
+    /// Bits of an index.
+    pub bits: usize,
+    /// Whether the tables of a row of operands serve all rows of the kernel; the sums of a whole column of outputs lie in RAM.
+    pub strips: bool,
+}
+
+impl Code {
+    /// Four binary weights: 16 sums.
+    pub const FOUR_BITS: Code = Code::new(Depth::Binary, 4, 4);
+    /// Eight binary weights: 256 sums.
+    pub const EIGHT_BITS: Code = Code::new(Depth::Binary, 8, 8);
+    /// Two ternary weights: 9 sums.
+    pub const TWO_TRITS: Code = Code::new(Depth::Ternary, 2, 4);
+    /// Four ternary weights: 81 sums.
+    pub const FOUR_TRITS: Code = Code::new(Depth::Ternary, 4, 7);
+
+    const fn new(depth: Depth, digits: usize, bits: usize) -> Code {
+        Code {
+            depth,
+            digits,
+            bits,
+            strips: false,
+        }
+    }
+
+    /// The same with tables that serve all rows of the kernel.
+    pub const fn in_strips(self) -> Code {
+        Code { strips: true, ..self }
+    }
+}
+
+/// Bytes of tables that lie in RAM at a time, unless one word of indices needs more.
+const TABLES: usize = 4096;
+
+/// Indices added in straight-line code.
+const STRAIGHT: usize = 16;
+
+/// Fewer inputs hardly fill a word of indices.
+const LEAST_INPUTS: usize = 8;
+
+impl Code {
+    fn radix(&self) -> usize {
+        if self.depth == Depth::Binary { 2 } else { 3 }
+    }
+
+    /// Indices in a word.
+    fn fields(&self) -> usize {
+        WORD / self.bits
+    }
+
+    /// Distance between tables.
+    fn stride(&self) -> usize {
+        1 << self.bits
+    }
+
+    /// Why it cannot build `job`, if so.
+    pub fn refuses(&self, job: &Job) -> Option<String> {
+        match job.packed_codes() {
+            Some((depth, _)) if depth == self.depth => {}
+            _ => return Some(format!("weights are not {:?}", self.depth).to_lowercase()),
+        }
+        if !matches!(job.x.elem, Elem::I8 | Elem::U8) {
+            return Some("operand is not of 8 bits".into());
+        }
+        if job.geom.groups != 1 {
+            return Some(format!("{} groups", job.geom.groups));
+        }
+        if job.inputs() < LEAST_INPUTS {
+            return Some(format!("{} inputs are too few for indices", job.inputs()));
+        }
+        let rows = job.kernel()[0] > 1 && job.geom.stride[0] == 1 && job.geom.pads[0] <= reach(job);
+        (self.strips && !rows).then(|| "no two rows of the kernel read the same operands".into())
+    }
+
+    /// Builds the kernel.
+    pub fn build(&self, job: &Job) -> Kernel {
+        let mut b = Builder::new(&job.name, &job.doc);
+        let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+        let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+        let shape = Shape::of(self, job);
+        let scratch =
+            |b: &mut Builder, name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
+        let weights = b.constants("weights", Ty::U32, shape.indices(job));
+        let finish = Finish::declare(&mut b, job);
+        let kernel = Sums {
+            job,
+            x,
+            weights,
+            tables: scratch(&mut b, "tables", shape.pitch() * self.stride()),
+            sums: scratch(&mut b, "sums", shape.strips() * shape.rows * shape.row()),
+            shape,
+        };
+        let pixels = kernel.shape.pixels();
+        b.each("tile", job.y.w.div_ceil(pixels), false, |b, tile| {
+            // The last of an odd number of columns is computed beside the one before it, again.
+            let col = match pixels {
+                1 => tile,
+                n if job.y.w.is_multiple_of(n) => tile * idx(n),
+                n => (tile * idx(n)).min(idx(job.y.w - n)),
+            };
+            let col = b.val("out_col", col);
+            kernel.tile(b, &finish, y, &col);
+        });
+        b.finish()
+    }
+}
+
+/// What shares a word: two sums, and two operands of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halves {
+    /// Neighbouring outputs of a row.
+    Outputs,
+    /// Neighbours in a pooling window.
+    Pool,
+    /// Two tables, where there is one output pixel. A sum in the half at hand is not disturbed by what is in the other.
+    Tables,
+}
+
+/// How a job is cut.
+struct Shape<'a> {
+    code: &'a Code,
+    halves: Halves,
+    /// Rows and columns of the pooling window.
+    pool: [usize; 2],
+    outputs: usize,
+    /// Words of indices per output and tap.
+    words: usize,
+    /// Words that are looked up in straight-line code.
+    straight: usize,
+    /// Rows of sums.
+    rows: usize,
+}
+
+impl<'a> Shape<'a> {
+    fn of(code: &'a Code, job: &Job) -> Self {
+        let pool = job.pool.map_or([1, 1], |p| p.size);
+        let halves = match (pool[1].is_multiple_of(2), job.y.w) {
+            (true, _) => Halves::Pool,
+            (_, 1) => Halves::Tables,
+            _ => Halves::Outputs,
+        };
+        let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields());
+        let tables_in_word = if halves == Halves::Tables { 2 } else { 1 };
+        let room = TABLES * tables_in_word / (4 * code.fields() * code.stride());
+        let most = (STRAIGHT / code.fields()).min(room).max(1);
+        let straight = (1..=most).rev().find(|n| words.is_multiple_of(*n));
+        Shape {
+            code,
+            halves,
+            pool,
+            outputs: job.y.c,
+            words,
+            straight: straight.expect("1 divides"),
+            rows: if code.strips { job.x.h + reach(job) } else { pool[0] },
+        }
+    }
+
+    /// Sums that share a word.
+    fn lanes(&self) -> usize {
+        if self.halves == Halves::Tables { 1 } else { 2 }
+    }
+
+    /// Words of a set of tables for one index.
+    fn chunk(&self) -> usize {
+        self.straight * self.code.fields() / self.tables_in_word()
+    }
+
+    fn tables_in_word(&self) -> usize {
+        if self.halves == Halves::Tables { 2 } else { 1 }
+    }
+
+    /// Distance between two sums of a table: neighbours in memory are the sums of the same index, so that a table's number is a
+    /// constant offset.
+    fn pitch(&self) -> usize {
+        self.chunk().next_power_of_two()
+    }
+
+    /// Output columns of a tile.
+    fn pixels(&self) -> usize {
+        if self.halves == Halves::Outputs { 2 } else { 1 }
+    }
+
+    /// Columns of a pooling window whose sums are taken apart.
+    fn strips(&self) -> usize {
+        if self.halves == Halves::Pool {
+            self.pool[1] / 2
+        } else {
+            self.pool[1]
+        }
+    }
+
+    /// Elements of a row of sums.
+    fn row(&self) -> usize {
+        self.lanes() * self.outputs
+    }
+
+    /// The weights' indices, `[kx][part][ky][output][word]`.
+    fn indices(&self, job: &Job) -> Vec<crate::kir::Lit> {
+        let (_, codes) = job.packed_codes().expect("asked before");
+        let [outputs, inputs, kh, kw] = job.weights.shape;
+        let code = self.code;
+        // What is beyond the last input counts 0 in any case.
+        let digit = |o: usize, tap: usize, c: usize| match c < inputs {
+            true => codes[job.source(o, tap * inputs + c)],
+            false => 0,
+        };
+        let index = |o: usize, tap: usize, group: usize| {
+            (0..code.digits).rev().fold(0, |index, d| {
+                let digit = digit(o, tap, group * code.digits + d);
+                let value = if code.depth == Depth::Binary {
+                    i8::from(digit > 0)
+                } else {
+                    digit + 1
+                };
+                index * code.radix() as i64 + i64::from(value)
+            })
+        };
+        let word = |o: usize, tap: usize, w: usize| -> i64 {
+            let fields = (0..code.fields()).map(|f| index(o, tap, w * code.fields() + f) << (f * code.bits));
+            fields.sum()
+        };
+        let mut words = vec![];
+        for kx in 0..kw {
+            for part in 0..self.words / self.straight {
+                for ky in 0..kh {
+                    for (o, w) in (0..outputs).flat_map(|o| (0..self.straight).map(move |w| (o, w))) {
+                        words.push(word(o, ky * kw + kx, part * self.straight + w));
+                    }
+                }
+            }
+        }
+        ints(words, Ty::U32)
+    }
+}
+
+/// Rows from a kernel's first tap to its last.
+fn reach(job: &Job) -> usize {
+    (job.kernel()[0] - 1) * job.geom.dilation[0]
+}
+
+struct Sums<'a> {
+    job: &'a Job<'a>,
+    shape: Shape<'a>,
+    x: Buf,
+    weights: Buf,
+    /// `[index][table]`.
+    tables: Buf,
+    /// `[strip][row][lane][output]`.
+    sums: Buf,
+}
+
+/// Rows of the kernel that one set of tables serves, and the row of sums that the first adds to.
+enum Uses<'a> {
+    /// All; the sums' rows go up as the kernel's go down.
+    All(&'a Expr),
+    /// One.
+    One(&'a Expr, &'a Expr),
+}
+
+impl Sums<'_> {
+    /// The outputs of one or two columns.
+    fn tile(&self, b: &mut Builder, finish: &Finish, y: Buf, col: &Expr) {
+        let (job, shape) = (self.job, &self.shape);
+        let ([ph, pw], [kh, _]) = (shape.pool, job.kernel());
+        let apart = pw / shape.strips();
+        let left = |dx: &Expr| (col.clone() * idx(pw) + dx.clone() * idx(apart)) * idx(job.geom.stride[1]);
+        if shape.code.strips {
+            self.clear(b);
+            b.each("dx", shape.strips(), false, |b, dx| {
+                let left = b.val("left", left(&dx));
+                b.each("in_row", job.x.h, false, |b, row| {
+                    let first = b.val("sums_row", dx * idx(shape.rows) + row.clone());
+                    self.row(b, &row, None, &left, &Uses::All(&first));
+                });
+            });
+            b.each("row", job.y.h, false, |b, row| {
+                let first = row.clone() * idx(ph) + idx(reach(job) - job.geom.pads[0]);
+                self.finish(b, finish, y, (&row, col), &first);
+            });
+            return;
+        }
+        b.each("row", job.y.h, false, |b, row| {
+            self.clear(b);
+            b.each("dx", shape.strips(), false, |b, dx| {
+                let left = b.val("left", left(&dx));
+                b.each("dy", ph, false, |b, dy| {
+                    let top = (row.clone() * idx(ph) + dy.clone()) * idx(job.geom.stride[0]);
+                    let sums = b.val("sums_row", dx * idx(shape.rows) + dy);
+                    b.each("ky", kh, false, |b, ky| {
+                        let (y, on_map) = self.coordinate(b, 0, top + ky.clone() * idx(job.geom.dilation[0]));
+                        self.row(b, &y, on_map, &left, &Uses::One(&ky, &sums));
+                    });
+                });
+            });
+            self.finish(b, finish, y, (&row, col), &idx(0));
+        });
+    }
+
+    /// Sets all sums to what makes up for the offsets to come.
+    fn clear(&self, b: &mut Builder) {
+        let (job, shape) = (self.job, &self.shape);
+        let [kh, kw] = job.kernel();
+        // Rows of the kernel that add to a row of sums.
+        let adding = |row: usize| match shape.code.strips {
+            false => kh,
+            true => (0..kh)
+                .filter(|ky| (ky * job.geom.dilation[0]..job.x.h + ky * job.geom.dilation[0]).contains(&row))
+                .count(),
+        };
+        b.each("dx", shape.strips(), false, |b, dx| {
+            let mut first = 0;
+            while first < shape.rows {
+                let same = (first..shape.rows)
+                    .take_while(|&row| adding(row) == adding(first))
+                    .count();
+                let offset = self.offset() * (shape.words * shape.code.fields() * kw * adding(first)) as i64;
+                let start = int(i64::from((-offset) as i32 as u32), Ty::U32);
+                let at = (dx.clone() * idx(shape.rows) + idx(first)) * idx(shape.row());
+                b.each("o", same * shape.row(), false, |b, o| b.store(self.sums, at + o, start));
+                first += same;
+            }
+        });
+    }
+
+    /// Stores the outputs of a row, whose sums begin in row `first`.
+    fn finish(&self, b: &mut Builder, finish: &Finish, y: Buf, (row, col): (&Expr, &Expr), first: &Expr) {
+        let (job, shape) = (self.job, &self.shape);
+        let [ph, pw] = shape.pool;
+        for pixel in 0..shape.pixels() {
+            let at = (row.clone(), col.clone() + idx(pixel));
+            channels(b, job, false, y, at, &mut |b, channel| {
+                let sum = |b: &Builder, dy: Expr, dx: Expr, lane: usize| {
+                    let row = dx * idx(shape.rows) + first.clone() + dy;
+                    let at = row * idx(shape.row()) + idx(lane * shape.outputs) + channel.o.clone();
+                    b.load(self.sums, at).cast(Ty::I32)
+                };
+                if ph * pw == 1 {
+                    let total = sum(b, idx(0), idx(0), pixel);
+                    let total = b.val("total", total);
+                    return finish.apply(b, total, channel.o.clone());
+                }
+                let best = b.mutable("best", int(job.least, Ty::I32));
+                let lanes = if shape.halves == Halves::Pool {
+                    0..2
+                } else {
+                    pixel..pixel + 1
+                };
+                b.each("dy", ph, false, |b, dy| {
+                    b.each("dx", shape.strips(), false, |b, dx| {
+                        for lane in lanes.clone() {
+                            let next = sum(b, dy.clone(), dx.clone(), lane);
+                            b.set(best, Expr::Var(best).max(next));
+                        }
+                    });
+                });
+                finish.apply(b, Expr::Var(best), channel.o.clone())
+            });
+        }
+    }
+
+    /// What the operands of row `y` add.
+    fn row(&self, b: &mut Builder, y: &Expr, on_map: Option<Expr>, left: &Expr, uses: &Uses) {
+        let (job, shape) = (self.job, &self.shape);
+        let ([kh, kw], parts) = (job.kernel(), shape.words / shape.straight);
+        b.each("kx", kw, false, |b, kx| {
+            let first = b.val("col", left.clone() + kx.clone() * idx(job.geom.dilation[1]));
+            let pixels = self.pixels(b, y, on_map.as_ref(), &first);
+            b.each("part", parts, false, |b, part| {
+                b.each("table", shape.chunk(), false, |b, table| {
+                    let word = part.clone() * idx(shape.chunk()) + table.clone();
+                    let operands = self.operands(b, &pixels, &word);
+                    self.build(b, &operands, &table);
+                });
+                let step = (kx * idx(parts) + part) * idx(kh);
+                let add = |b: &mut Builder, ky: &Expr, row: Expr| {
+                    let block = b.val("block", (step.clone() + ky.clone()) * idx(shape.outputs));
+                    let sums = b.val("sums_at", row * idx(shape.row()));
+                    b.each("o", shape.outputs, false, |b, o| {
+                        self.add(b, &(block.clone() + o.clone()), &(sums.clone() + o));
+                    });
+                };
+                match uses {
+                    Uses::One(ky, row) => add(b, ky, (*row).clone()),
+                    Uses::All(row) => b.each("ky", kh, false, |b, ky| {
+                        let up = (idx(kh - 1) - ky.clone()) * idx(job.geom.dilation[0]);
+                        add(b, &ky, (*row).clone() + up);
+                    }),
+                }
+            });
+        });
+    }
+
+    /// What is added to every sum of a table, so that none is below 0.
+    fn offset(&self) -> i64 {
+        let (lo, hi) = self.job.x_range;
+        self.shape.code.digits as i64 * lo.abs().max(hi.abs())
+    }
+
+    /// The coordinate on the map for one with padding, and all ones where it is on the map; nothing where it always is.
+    fn coordinate(&self, b: &mut Builder, axis: usize, padded: Expr) -> (Expr, Option<Expr>) {
+        let geom = &self.job.geom;
+        let (before, after) = (geom.pads[axis], geom.pads[axis + 2]);
+        let extent = [self.job.x.h, self.job.x.w][axis];
+        if before + after == 0 {
+            return (b.val("at", padded), None);
+        }
+        let padded = b.val("padded", padded);
+        let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
+        let mask = b.val("mask", -inside.cast(Ty::I32));
+        let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
+        (b.val("at", at), Some(mask))
+    }
+
+    /// For each lane the first channel's index, and its mask.
+    fn pixels(&self, b: &mut Builder, y: &Expr, row: Option<&Expr>, first: &Expr) -> Vec<(Expr, Option<Expr>)> {
+        let neighbours = self.shape.halves == Halves::Pool;
+        let apart = self.job.geom.stride[1] * if neighbours { 1 } else { self.shape.pool[1] };
+        let lane = |lane: usize| {
+            let (x, col) = self.coordinate(b, 1, first.clone() + idx(lane * apart));
+            let mask = match (row, col) {
+                (Some(r), Some(c)) => Some(b.val("mask", r.clone() & c)),
+                (r, c) => r.cloned().or(c),
+            };
+            (b.val("pixel", self.job.x.at(idx(0), y.clone(), x)), mask)
+        };
+        (0..self.shape.lanes()).map(lane).collect()
+    }
+
+    /// The operands of a word of tables, two in each: of two pixels, or of two groups.
+    fn operands(&self, b: &mut Builder, pixels: &[(Expr, Option<Expr>)], word: &Expr) -> Vec<Expr> {
+        let digits = self.shape.code.digits;
+        let first = b.val("first", word.clone() * idx(digits * self.shape.tables_in_word()));
+        let halves: Vec<(usize, &(Expr, Option<Expr>))> = match pixels {
+            [pixel] => vec![(0, pixel), (digits, pixel)],
+            _ => pixels.iter().map(|p| (0, p)).collect(),
+        };
+        let mut operands = vec![];
+        for d in 0..digits {
+            let mut half = |at: usize| {
+                let (offset, (pixel, mask)) = halves[at];
+                self.operand(b, first.clone() + idx(offset + d), pixel, mask.as_ref())
+            };
+            let (low, high) = (half(0), half(1));
+            operands.push(b.val("v", low + (high << int(16, Ty::U32))));
+        }
+        operands
+    }
+
+    /// The operand of channel `c` where there is such a channel.
+    fn operand(&self, b: &mut Builder, c: Expr, pixel: &Expr, mask: Option<&Expr>) -> Expr {
+        let (job, code) = (self.job, self.shape.code);
+        let planes = if job.x.layout == Layout::Planar {
+            job.x.h * job.x.w
+        } else {
+            1
+        };
+        let padded = self.shape.words * code.fields() * code.digits > job.inputs();
+        let (c, live) = match padded {
+            false => (c, None),
+            true => {
+                let live = -(!c.clone().ge(idx(job.inputs()))).cast(Ty::I32);
+                (c.min(idx(job.inputs() - 1)), Some(b.val("live", live)))
+            }
+        };
+        let v = b.load(self.x, pixel.clone() + c * idx(planes)).cast(Ty::I32);
+        let masks = mask.into_iter().chain(&live).cloned();
+        masks.fold(v, |v, mask| v & mask).cast(Ty::U32)
+    }
+
+    /// Writes the sums of `operands` by every index, one digit up or down at a time.
+    fn build(&self, b: &mut Builder, operands: &[Expr], table: &Expr) {
+        let (code, pitch) = (self.shape.code, self.shape.pitch());
+        let least = operands
+            .iter()
+            .fold(int(self.offset() * 0x1_0001, Ty::U32), |sum, v| sum - v.clone());
+        let steps: Vec<Expr> = match code.depth {
+            Depth::Binary => operands.iter().map(|v| b.val("twice", v.clone() + v.clone())).collect(),
+            _ => operands.to_vec(),
+        };
+        let mut sum = b.val("s", least);
+        let mut index = 0;
+        b.store(self.tables, table.clone(), sum.clone());
+        for (digit, up) in reflected(code.radix(), code.digits) {
+            let weight = code.radix().pow(digit as u32);
+            let step = steps[digit].clone();
+            (sum, index) = match up {
+                true => (sum + step, index + weight),
+                false => (sum - step, index - weight),
+            };
+            sum = b.val("s", sum);
+            b.store(self.tables, table.clone() + idx(index * pitch), sum.clone());
+        }
+    }
+
+    /// Adds the tables' sums for the indices of a block to the sums from `at` on.
+    fn add(&self, b: &mut Builder, block: &Expr, at: &Expr) {
+        let (shape, code) = (&self.shape, self.shape.code);
+        let lit = |v: usize| int(v as i64, Ty::U32);
+        let words = b.val("word", block.clone() * idx(shape.straight));
+        let at = b.val("at", at.clone());
+        let apart = shape.tables_in_word();
+        let mut sums: Vec<Option<Expr>> = vec![None; apart];
+        for w in 0..shape.straight {
+            let word = b.val("i", b.load(self.weights, words.clone() + idx(w)));
+            for f in 0..code.fields() {
+                let field = (word.clone() >> lit(f * code.bits)) & lit(code.stride() - 1);
+                let table = w * code.fields() + f;
+                let entry = field.cast(Ty::Idx) * idx(shape.pitch()) + idx(table / apart);
+                let entry = b.load(self.tables, entry);
+                let sum = &mut sums[table % apart];
+                *sum = Some(match sum.take() {
+                    None => b.val("s", entry),
+                    Some(s) => b.val("s", s + entry),
+                });
+            }
+        }
+        let sums: Vec<Expr> = sums.into_iter().map(|s| s.expect("a word has fields")).collect();
+        let (low, high) = (&sums[0], sums.last().expect("one at least"));
+        let (low, high) = (low.clone() & lit(0xffff), high.clone() >> lit(16));
+        let totals = match shape.halves {
+            Halves::Tables => vec![low + high],
+            _ => vec![low, high],
+        };
+        for (lane, total) in totals.into_iter().enumerate() {
+            let at = at.clone() + idx(lane * shape.outputs);
+            b.store(self.sums, at.clone(), b.load(self.sums, at) + total);
+        }
+    }
+}
+
+/// The reflected code of `digits` digits, from all 0 on: which digit changes by one, and whether it goes up.
+fn reflected(radix: usize, digits: usize) -> Vec<(usize, bool)> {
+    let mut steps = vec![];
+    let mut value = vec![0; digits];
+    let mut up = vec![true; digits];
+    while let Some(d) = (0..digits).find(|&d| if up[d] { value[d] + 1 < radix } else { value[d] > 0 }) {
+        up[..d].iter_mut().for_each(|u| *u = !*u);
+        value[d] = if up[d] { value[d] + 1 } else { value[d] - 1 };
+        steps.push((d, up[d]));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_reflected_code_meets_every_index_once() {
+        for code in [Code::FOUR_BITS, Code::EIGHT_BITS, Code::TWO_TRITS, Code::FOUR_TRITS] {
+            let radix = code.radix() as i64;
+            let mut index = 0;
+            let mut seen = BTreeSet::from([0]);
+            for (digit, up) in reflected(code.radix(), code.digits) {
+                index += radix.pow(digit as u32) * if up { 1 } else { -1 };
+                assert!(seen.insert(index), "{code:?}: {index}");
+            }
+            assert_eq!(seen.len(), code.radix().pow(code.digits as u32));
+            assert_eq!(seen.last(), Some(&(seen.len() as i64 - 1)));
+            assert!(seen.len() <= code.stride());
+        }
+    }
+}
