@@ -4,8 +4,9 @@
 //!
 //! | room | job | knows burn |
 //! |---|---|---|
+//! | [`arch`] | architectures as lists of layers, and the graph of shapes that one makes | no |
 //! | [`data`] | data sets from their official files, batches in an order of our own | no |
-//! | [`quant`] | the Smart Quantization formulas; [`quant::reparam`] hangs them on a parameter | only `reparam` |
+//! | [`quant`] | the formulas of Smart Quantization and its baselines; `quantizer.rs` makes a module of them | only there |
 //! | [`ops`] | the operations that the framework lacks or has slowly, with their gradients | only the glue |
 //! | [`nn`] | quantised layers, and the network built from a graph | yes |
 //! | [`optim`] | optimizers and schedules | only the optimizers |
