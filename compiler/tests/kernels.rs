@@ -268,7 +268,7 @@ fn bytes(t: &Tensor) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_family_computes_what_the_graph_means(l in layer(), popcount in any::<bool>(), pick in any::<Index>()) {

@@ -128,6 +128,7 @@ pub fn refuses_codes(job: &Job) -> Option<String> {
     let wrong = match () {
         _ if job.packed_codes().is_none() => "weights are neither binary nor ternary".into(),
         _ if pixels(job) != 1 => format!("{} pixels", pixels(job)),
+        _ if job.taps() != job.x.elements() => "the window is not the whole map".into(),
         _ if !direct(job) => format!("{} inputs of a pixel are not taken four by four", job.inputs()),
         _ => return unfit(job),
     };
