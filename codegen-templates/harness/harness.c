@@ -2,7 +2,12 @@
  *
  * The network comes by macros: MODEL_HEADER, MODEL_INFER, MODEL_ARENA, MODEL_INPUT, MODEL_INPUT_LEN, MODEL_OUTPUT and
  * MODEL_OUTPUT_LEN. */
-#if !(defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M')
+#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#define BARE_CORTEX_M
+#elif defined(__riscv) && !defined(__linux__)
+#define BARE_RISCV
+#else
+#define HOSTED
 #define _POSIX_C_SOURCE 199309L /* for the clock */
 #endif
 #include MODEL_HEADER
@@ -16,13 +21,20 @@
 #endif
 #define PAINT 0xA5C35A3Cu
 
-/* Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB). */
+/* Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB on
+ * Cortex-M). */
 #if defined(__thumb__)
 #define MARK_BEGIN() __asm__ volatile(".balign 8\n.inst.n 0xbfa0\nnop" ::: "memory")
 #define MARK_END() __asm__ volatile(".balign 8\n.inst.n 0xbfb0\nnop" ::: "memory")
+#elif defined(__arm__)
+#define MARK_BEGIN() __asm__ volatile(".inst 0xe320f0a0" ::: "memory")
+#define MARK_END() __asm__ volatile(".inst 0xe320f0a1" ::: "memory")
 #elif defined(__aarch64__)
 #define MARK_BEGIN() __asm__ volatile("hint #0x70" ::: "memory")
 #define MARK_END() __asm__ volatile("hint #0x71" ::: "memory")
+#elif defined(__riscv)
+#define MARK_BEGIN() __asm__ volatile(".balign 8\n.word 0x51002013\nnop" ::: "memory")
+#define MARK_END() __asm__ volatile(".balign 8\n.word 0x51102013\nnop" ::: "memory")
 #else
 #define MARK_BEGIN() ((void)0)
 #define MARK_END() ((void)0)
@@ -30,19 +42,40 @@
 
 #if defined(__x86_64__)
 #define STACK_POINTER(p) __asm__ volatile("mov %%rsp, %0" : "=r"(p))
+#elif defined(__riscv)
+#define STACK_POINTER(p) __asm__ volatile("mv %0, sp" : "=r"(p))
 #else
 #define STACK_POINTER(p) __asm__ volatile("mov %0, sp" : "=r"(p))
 #endif
 
-#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
+#if !defined(HOSTED)
 
-/* Semihosting of Arm: an operation and the address of its arguments. */
+/* Semihosting: an operation and the address of its arguments. RISC-V has the operations of Arm. */
+#if defined(BARE_CORTEX_M)
 static uintptr_t call(uintptr_t operation, const void *arguments) {
     register uintptr_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = arguments;
     __asm__ volatile("bkpt #0xab" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
 }
+#else
+/* The two shifts around the uncompressed break tell it from a debugger's; the three lie in one page. */
+static uintptr_t call(uintptr_t operation, const void *arguments) {
+    register uintptr_t a0 __asm__("a0") = operation;
+    register const void *a1 __asm__("a1") = arguments;
+    __asm__ volatile(".option push\n"
+                     ".option norvc\n"
+                     ".balign 16\n"
+                     "slli x0, x0, 0x1f\n"
+                     "ebreak\n"
+                     "srai x0, x0, 7\n"
+                     ".option pop"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+    return a0;
+}
+#endif
 
 static void leave(uintptr_t code) {
     const uintptr_t arguments[2] = {0x20026u, code};
@@ -78,8 +111,10 @@ static void close_file(file_t file) {
     (void)file;
 }
 
-extern uint32_t stack_top;
 int main(void);
+
+#if defined(BARE_CORTEX_M)
+extern uint32_t stack_top;
 
 static void reset(void) {
     /* Enables the coprocessors of the FPU (Armv7-M ARM, B3.2.20); other cores ignore the write. */
@@ -104,6 +139,30 @@ __attribute__((section(".vectors"), used)) const vector_t vectors[16] = {
     {.handler = fault},    {.handler = fault}, {.handler = fault}, {.handler = fault}, {.handler = fault},
     {.handler = fault},
 };
+#else
+void reset(void);
+void fault(void);
+
+/* First of all a stack, and what catches faults: the processor wants the address of a handler to be a multiple of 4. */
+__asm__(".pushsection .start, \"ax\"\n"
+        ".option arch, +zicsr\n"
+        "la sp, stack_top\n"
+        "la t0, 1f\n"
+        "csrw mtvec, t0\n"
+        "j reset\n"
+        ".balign 4\n"
+        "1: j fault\n"
+        ".popsection");
+
+__attribute__((used)) void reset(void) {
+    main();
+    leave(0);
+}
+
+__attribute__((used)) void fault(void) {
+    leave(99);
+}
+#endif
 
 /* What compilers call where there is no library. */
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
@@ -229,7 +288,7 @@ int main(void) {
     write_file(stack, &taken, sizeof taken);
     close_file(stack);
     close_file(samples);
-#if !(defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M')
+#if defined(HOSTED)
     time_rounds(&arena, sample, result);
 #endif
     return 0;

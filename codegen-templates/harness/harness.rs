@@ -83,6 +83,11 @@ fn watched(work: impl FnOnce()) -> u32 {
     unsafe {
         asm!("mov {}, sp", out(reg) top);
     }
+    // SAFETY: reads a register.
+    #[cfg(target_arch = "riscv32")]
+    unsafe {
+        asm!("mv {}, sp", out(reg) top);
+    }
     let bottom = (top - WATCHED).max(memory_start()) & !3;
     // A red zone of 128 bytes below the stack pointer may be in use.
     let end = (top - 128) & !3;
@@ -114,26 +119,37 @@ fn memory_start() -> usize {
 }
 
 macro_rules! mark {
-    ($name:ident $thumb:literal $aarch64:literal) => {
+    ($name:ident $thumb:literal $a32:literal $aarch64:literal $riscv:literal) => {
         #[inline(always)]
         fn $name() {
             // SAFETY: a hint without effect.
-            #[cfg(target_arch = "arm")]
+            #[cfg(all(target_arch = "arm", target_os = "none"))]
             unsafe {
                 asm!($thumb);
+            }
+            // SAFETY: a hint without effect.
+            #[cfg(all(target_arch = "arm", not(target_os = "none")))]
+            unsafe {
+                asm!($a32);
             }
             // SAFETY: a hint without effect.
             #[cfg(target_arch = "aarch64")]
             unsafe {
                 asm!($aarch64);
             }
+            // SAFETY: an instruction without effect.
+            #[cfg(target_arch = "riscv32")]
+            unsafe {
+                asm!($riscv);
+            }
         }
     };
 }
 
-// Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB).
-mark!(mark_begin ".balign 8\n.inst.n 0xbfa0\nnop" "hint #0x70");
-mark!(mark_end ".balign 8\n.inst.n 0xbfb0\nnop" "hint #0x71");
+// Aligned, with a nop behind: QEMU 7.2 does not show a plugin the last instruction before one that crosses a page (of 1 KB on
+// Cortex-M).
+mark!(mark_begin ".balign 8\n.inst.n 0xbfa0\nnop" ".inst 0xe320f0a0" "hint #0x70" ".balign 8\n.word 0x51002013\nnop");
+mark!(mark_end ".balign 8\n.inst.n 0xbfb0\nnop" ".inst 0xe320f0a1" "hint #0x71" ".balign 8\n.word 0x51102013\nnop");
 
 #[cfg(not(target_os = "none"))]
 mod time {
@@ -207,10 +223,33 @@ mod io {
     pub struct Handle(usize);
 
     /// Semihosting of Arm: an operation and the address of its arguments (Arm IHI 0022, "Semihosting for AArch32").
+    #[cfg(target_arch = "arm")]
     fn call(operation: usize, arguments: &[usize]) -> usize {
         let mut answer = operation;
         // SAFETY: the emulator reads the arguments and what they point to.
         unsafe { asm!("bkpt #0xab", inout("r0") answer, in("r1") arguments.as_ptr()) };
+        answer
+    }
+
+    /// RISC-V has the operations of Arm. The two shifts around the uncompressed break tell it from a debugger's; the three lie in
+    /// one page.
+    #[cfg(target_arch = "riscv32")]
+    fn call(operation: usize, arguments: &[usize]) -> usize {
+        let mut answer = operation;
+        // SAFETY: the emulator reads the arguments and what they point to.
+        unsafe {
+            asm!(
+                ".option push",
+                ".option norvc",
+                ".balign 16",
+                "slli x0, x0, 0x1f",
+                "ebreak",
+                "srai x0, x0, 7",
+                ".option pop",
+                inout("a0") answer,
+                in("a1") arguments.as_ptr(),
+            );
+        }
         answer
     }
 
@@ -241,7 +280,7 @@ mod io {
     }
 }
 
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", target_arch = "arm"))]
 mod start {
     use super::{io, model_main};
 
@@ -276,11 +315,42 @@ mod start {
     extern "C" fn fault() -> ! {
         io::exit(99)
     }
+}
 
-    #[panic_handler]
-    fn panic(_: &core::panic::PanicInfo) -> ! {
-        io::exit(98)
+#[cfg(all(target_os = "none", target_arch = "riscv32"))]
+mod start {
+    use super::{io, model_main};
+    use core::arch::global_asm;
+
+    // First of all a stack, and what catches faults: the processor wants the address of a handler to be a multiple of 4.
+    global_asm!(
+        ".pushsection .start, \"ax\"",
+        ".option arch, +zicsr",
+        "la sp, stack_top",
+        "la t0, 1f",
+        "csrw mtvec, t0",
+        "j {reset}",
+        ".balign 4",
+        "1: j {fault}",
+        ".popsection",
+        reset = sym reset,
+        fault = sym fault,
+    );
+
+    extern "C" fn reset() -> ! {
+        model_main();
+        io::exit(0)
     }
+
+    extern "C" fn fault() -> ! {
+        io::exit(99)
+    }
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    io::exit(98)
 }
 
 #[cfg(target_os = "none")]

@@ -18,6 +18,9 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("cortex-m7", include_str!("../targets/cortex-m7.toml")),
     ("cortex-m33", include_str!("../targets/cortex-m33.toml")),
     ("cortex-m55", include_str!("../targets/cortex-m55.toml")),
+    ("armv7-neon", include_str!("../targets/armv7-neon.toml")),
+    ("rv32imc", include_str!("../targets/rv32imc.toml")),
+    ("rv32imac-zbb", include_str!("../targets/rv32imac-zbb.toml")),
 ];
 
 /// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
@@ -49,7 +52,7 @@ pub const CAST_RS: &str = include_str!("../memory/cast.rs");
 pub const HARNESS_RS: &str = include_str!("../harness/harness.rs");
 /// Runs generated C on files of samples.
 pub const HARNESS_C: &str = include_str!("../harness/harness.c");
-/// Places the harness on a bare Cortex-M board.
-pub const LINKER_SCRIPT: &str = include_str!("../harness/cortex-m.ld");
+/// Places the harness on a bare board.
+pub const LINKER_SCRIPT: &str = include_str!("../harness/bare.ld");
 /// QEMU plugin that counts executed instructions between marks.
 pub const ICOST_C: &str = include_str!("../icost/icost.c");

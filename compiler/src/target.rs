@@ -126,6 +126,8 @@ pub struct C {
     /// Further flags.
     #[serde(default)]
     pub flags: Vec<String>,
+    /// Flags for linking, where those for compiling would find no libraries.
+    pub link: Option<Vec<String>>,
 }
 
 /// How a program is run.
@@ -149,6 +151,9 @@ pub enum Run {
         emulator: String,
         /// `-M`.
         machine: String,
+        /// Further flags.
+        #[serde(default)]
+        flags: Vec<String>,
         /// Where the board's flash and RAM lie: first address and length in bytes.
         flash: (u64, u64),
         /// RAM likewise.

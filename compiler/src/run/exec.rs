@@ -11,6 +11,10 @@ fn package(tool: &str) -> &str {
     match tool {
         "qemu-aarch64" => "qemu-user",
         "qemu-system-arm" => "qemu-system-arm",
+        "qemu-arm" => "qemu-user",
+        "qemu-system-riscv32" => "qemu-system-misc",
+        "riscv64-unknown-elf-gcc" => "gcc-riscv64-unknown-elf",
+        "arm-linux-gnueabihf-gcc" => "gcc-arm-linux-gnueabihf and libc6-dev-armhf-cross",
         "arm-none-eabi-gcc" => "gcc-arm-none-eabi",
         "aarch64-linux-gnu-gcc" => "gcc-aarch64-linux-gnu and libc6-dev-arm64-cross",
         "rustc" => "rustup (https://rustup.rs)",

@@ -97,7 +97,7 @@ pub fn build(unit: &Unit, target: &Target, work: &Path, options: &Options) -> Re
     for (path, text) in unit.files {
         put(sources.join(path), text)?;
     }
-    let script = put(work.join("cortex-m.ld"), sq_templates::LINKER_SCRIPT)?;
+    let script = put(work.join("bare.ld"), sq_templates::LINKER_SCRIPT)?;
     let program = work.join("program");
     match unit.lang {
         Lang::Rust => {
@@ -178,34 +178,40 @@ fn c(
     options: &Options,
 ) -> Result<()> {
     let name = unit.name;
-    let mut cc = Command::new(options.cc.as_ref().unwrap_or(&target.c.compiler));
-    cc.args(WARNINGS).args([
-        "-O2",
-        "-ffp-contract=off",
-        "-ffunction-sections",
-        "-fdata-sections",
-        "-Wl,--gc-sections",
-    ]);
-    cc.args(&target.c.flags).args(&options.cflags).arg("-I").arg(sources);
-    cc.arg(format!("-DMODEL_HEADER=\"{name}.h\""));
-    cc.arg(format!("-DMODEL_INFER={name}_infer"))
-        .arg(format!("-DMODEL_ARENA={name}_arena"));
-    cc.arg(format!("-DMODEL_INPUT={}", c_type(unit.input)))
-        .arg(format!("-DMODEL_INPUT_LEN={}", len(unit.input)));
-    cc.arg(format!("-DMODEL_OUTPUT={}", c_type(unit.output)))
-        .arg(format!("-DMODEL_OUTPUT_LEN={}", len(unit.output)));
-    if let Run::QemuSystem { .. } = target.run {
-        cc.args(["-ffreestanding", "-nostdlib", "-nostartfiles"])
-            .arg("-T")
-            .arg(script);
-        cc.args(memory_map(&target.run).map(|symbol| format!("-Wl,--defsym={symbol}")));
+    let bare = matches!(target.run, Run::QemuSystem { .. });
+    let cc = |flags: &[String]| {
+        let mut cc = Command::new(options.cc.as_ref().unwrap_or(&target.c.compiler));
+        cc.args(flags).args(&options.cflags);
+        cc
+    };
+    let object = |source: &Path| {
+        let object = program.with_file_name(source.file_name().unwrap_or_default());
+        let object = object.with_extension("o");
+        let mut cc = cc(&target.c.flags);
+        cc.args(WARNINGS)
+            .args(["-O2", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections"]);
+        cc.arg("-I").arg(sources);
+        cc.arg(format!("-DMODEL_HEADER=\"{name}.h\""));
+        cc.arg(format!("-DMODEL_INFER={name}_infer"))
+            .arg(format!("-DMODEL_ARENA={name}_arena"));
+        cc.arg(format!("-DMODEL_INPUT={}", c_type(unit.input)))
+            .arg(format!("-DMODEL_INPUT_LEN={}", len(unit.input)));
+        cc.arg(format!("-DMODEL_OUTPUT={}", c_type(unit.output)))
+            .arg(format!("-DMODEL_OUTPUT_LEN={}", len(unit.output)));
+        if bare {
+            cc.arg("-ffreestanding");
+        }
+        exec::compile(cc.arg("-c").arg(source).arg("-o").arg(&object))?;
+        Ok::<PathBuf, Diag>(object)
+    };
+    let objects = [object(harness)?, object(&sources.join(format!("{name}.c")))?];
+    let mut link = cc(target.c.link.as_ref().unwrap_or(&target.c.flags));
+    link.arg("-Wl,--gc-sections").args(&objects);
+    if bare {
+        link.args(["-nostdlib", "-nostartfiles", "-lgcc", "-T"]).arg(script);
+        link.args(memory_map(&target.run).map(|symbol| format!("-Wl,--defsym={symbol}")));
     }
-    cc.arg(harness)
-        .arg(sources.join(format!("{name}.c")))
-        .arg("-lgcc")
-        .arg("-o")
-        .arg(program);
-    Ok(exec::compile(&mut cc)?)
+    Ok(exec::compile(link.arg("-o").arg(program))?)
 }
 
 fn c_type(p: &Port) -> &'static str {
@@ -306,8 +312,14 @@ impl Built {
                     .args(["-cpu", cpu, "-L", sysroot])
                     .arg(&self.program);
             }
-            Run::QemuSystem { emulator, machine, .. } => {
+            Run::QemuSystem {
+                emulator,
+                machine,
+                flags,
+                ..
+            } => {
                 command = Command::new(emulator);
+                command.args(flags);
                 command.args(["-M", machine, "-display", "none", "-monitor", "none", "-serial", "none"]);
                 command.args(["-semihosting-config", "enable=on,target=native"]);
                 command.args(emulator_flags).arg("-kernel").arg(&self.program);
