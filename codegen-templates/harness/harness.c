@@ -4,9 +4,7 @@
  * MODEL_OUTPUT_LEN. */
 #if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
 #define BARE_CORTEX_M
-#elif defined(__riscv) && !defined(__linux__)
-#define BARE_RISCV
-#else
+#elif !defined(__riscv) || defined(__linux__)
 #define HOSTED
 #define _POSIX_C_SOURCE 199309L /* for the clock */
 #endif
@@ -14,10 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'
-#define WATCHED 4096u
-#else
+#if defined(HOSTED)
 #define WATCHED 65536u
+#else
+#define WATCHED 4096u
 #endif
 #define PAINT 0xA5C35A3Cu
 
@@ -42,6 +40,9 @@
 
 #if defined(__x86_64__)
 #define STACK_POINTER(p) __asm__ volatile("mov %%rsp, %0" : "=r"(p))
+#elif defined(__wasm__)
+/* The stack in memory, where variables lie whose address is taken. */
+#define STACK_POINTER(p) ((p) = (uintptr_t) & (p))
 #elif defined(__riscv)
 #define STACK_POINTER(p) __asm__ volatile("mv %0, sp" : "=r"(p))
 #else

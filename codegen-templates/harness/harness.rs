@@ -10,6 +10,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![deny(warnings)]
 
+#[cfg(not(target_arch = "wasm32"))]
 use core::arch::asm;
 #[cfg(not(target_os = "none"))]
 use core::hint::black_box;
@@ -82,6 +83,13 @@ fn watched(work: impl FnOnce()) -> u32 {
     #[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
     unsafe {
         asm!("mov {}, sp", out(reg) top);
+    }
+    // The stack in memory, where variables lie whose address is taken.
+    #[cfg(target_arch = "wasm32")]
+    let here = 0u8;
+    #[cfg(target_arch = "wasm32")]
+    {
+        top = &raw const *black_box(&here) as usize;
     }
     // SAFETY: reads a register.
     #[cfg(target_arch = "riscv32")]

@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("armv7-neon", include_str!("../targets/armv7-neon.toml")),
     ("rv32imc", include_str!("../targets/rv32imc.toml")),
     ("rv32imac-zbb", include_str!("../targets/rv32imac-zbb.toml")),
+    ("wasm32", include_str!("../targets/wasm32.toml")),
 ];
 
 /// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
@@ -54,5 +55,7 @@ pub const HARNESS_RS: &str = include_str!("../harness/harness.rs");
 pub const HARNESS_C: &str = include_str!("../harness/harness.c");
 /// Places the harness on a bare board.
 pub const LINKER_SCRIPT: &str = include_str!("../harness/bare.ld");
+/// Runs a WebAssembly program in Node.js.
+pub const WASI_MJS: &str = include_str!("../harness/wasi.mjs");
 /// QEMU plugin that counts executed instructions between marks.
 pub const ICOST_C: &str = include_str!("../icost/icost.c");

@@ -145,6 +145,11 @@ pub enum Run {
         /// `-L`: where the loader and the libraries are.
         sysroot: String,
     },
+    /// As WebAssembly, with the files of the working directory.
+    Wasi {
+        /// A JavaScript runtime that has WASI: `node`.
+        runtime: String,
+    },
     /// On a board that QEMU emulates, with semihosting.
     QemuSystem {
         /// Emulator, for example `qemu-system-arm`.

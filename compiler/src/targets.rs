@@ -49,6 +49,7 @@ pub fn list() -> Result<Listing> {
                 c: t.c.compiler,
                 run: match t.run {
                     Run::Host => "host".into(),
+                    Run::Wasi { runtime } => runtime,
                     Run::QemuUser { emulator, cpu, .. } => format!("{emulator} -cpu {cpu}"),
                     Run::QemuSystem { emulator, machine, .. } => format!("{emulator} -M {machine}"),
                 },

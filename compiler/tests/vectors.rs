@@ -177,6 +177,7 @@ fn runs(name: &str, target: &Target) -> bool {
     let emulator = match &target.run {
         Run::Host => None,
         Run::QemuUser { emulator, .. } | Run::QemuSystem { emulator, .. } => Some(emulator.as_str()),
+        Run::Wasi { runtime } => Some(runtime.as_str()),
     };
     let wanting = emulator
         .into_iter()

@@ -142,7 +142,7 @@ fn one(
     let figures = built.measure(sample)?;
     let microseconds = match c.target.run {
         Run::Host => Some(time::time(&built, sample)?),
-        Run::QemuUser { .. } | Run::QemuSystem { .. } => None,
+        Run::QemuUser { .. } | Run::QemuSystem { .. } | Run::Wasi { .. } => None,
     };
     let layers = inspect::inspect(&c.model).layers;
     let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.name == l.name);

@@ -11,6 +11,8 @@ fn package(tool: &str) -> &str {
     match tool {
         "qemu-aarch64" => "qemu-user",
         "qemu-system-arm" => "qemu-system-arm",
+        "node" => "nodejs",
+        "clang" => "clang, and for WebAssembly lld, wasi-libc and libclang-rt-dev-wasm32",
         "qemu-arm" => "qemu-user",
         "qemu-system-riscv32" => "qemu-system-misc",
         "riscv64-unknown-elf-gcc" => "gcc-riscv64-unknown-elf",

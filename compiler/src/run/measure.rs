@@ -13,7 +13,7 @@ use std::process::Command;
 /// Figures of one inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Figures {
-    /// Executed instructions, exact; absent on the host, where nothing counts them.
+    /// Executed instructions, exact; absent on the host and in WebAssembly, where nothing counts them.
     pub instructions: Option<u64>,
     /// Bytes of stack below the caller's.
     pub stack: u64,
@@ -31,7 +31,7 @@ impl Built {
     pub fn measure(&self, sample: &[u8]) -> Result<Figures> {
         let failed = |e: std::io::Error| Diag::new(Code::RunFailed, e.to_string()).file(&self.work);
         let instructions = match self.target.run {
-            Run::Host => {
+            Run::Host | Run::Wasi { .. } => {
                 self.infer(sample)?;
                 None
             }
@@ -109,6 +109,9 @@ impl Built {
 fn flash(program: &Path) -> Result<(u64, u64)> {
     let broken = |e: String| Diag::new(Code::RunFailed, e).file(program);
     let bytes = fs::read(program).map_err(|e| broken(e.to_string()))?;
+    if bytes.starts_with(WASM_MAGIC) {
+        return wasm_sections(&bytes[WASM_HEADER..]).ok_or_else(|| broken("its sections do not read".into()).into());
+    }
     let file = object::File::parse(&*bytes).map_err(|e| broken(e.to_string()))?;
     let (mut code, mut constants) = (0, 0);
     for section in file.sections() {
@@ -128,6 +131,30 @@ fn flash(program: &Path) -> Result<(u64, u64)> {
     Ok((code, constants))
 }
 
+const WASM_MAGIC: &[u8] = b"\0asm";
+/// The magic and a version.
+const WASM_HEADER: usize = 8;
+
+/// Bytes of the code and data sections of a WebAssembly module behind its header.
+fn wasm_sections(mut rest: &[u8]) -> Option<(u64, u64)> {
+    const CODE: u8 = 10;
+    const DATA: u8 = 11;
+    let (mut code, mut constants) = (0, 0);
+    while let Some((&id, behind)) = rest.split_first() {
+        // The length in groups of seven bits, the lowest first; the last has no eighth.
+        let digits = behind.iter().position(|b| b & 0x80 == 0)? + 1;
+        let groups = behind[..digits].iter().rev();
+        let length = groups.fold(0, |n, b| n << 7 | u64::from(b & 0x7F));
+        match id {
+            CODE => code += length,
+            DATA => constants += length,
+            _ => {}
+        }
+        rest = behind.get(digits + usize::try_from(length).ok()?..)?;
+    }
+    Some((code, constants))
+}
+
 /// Instructions of the first marked region of a report of the counter.
 fn region(report: &str) -> Result<u64> {
     let words: Vec<&str> = report
@@ -145,6 +172,17 @@ fn region(report: &str) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn sections_of_webassembly_are_found() {
+        let mut module = vec![0, 1, 7];
+        module.extend([10, 0x81, 0x01]);
+        module.extend([0; 129]);
+        module.extend([11, 2, 0, 0]);
+        assert_eq!(super::wasm_sections(&module), Some((129, 2)));
+        module.pop();
+        assert_eq!(super::wasm_sections(&module), None, "a section is cut off");
+    }
+
     #[test]
     fn the_report_of_the_counter_reads() {
         assert_eq!(

@@ -97,6 +97,9 @@ pub fn build(unit: &Unit, target: &Target, work: &Path, options: &Options) -> Re
     for (path, text) in unit.files {
         put(sources.join(path), text)?;
     }
+    if let Run::Wasi { .. } = target.run {
+        put(work.join(WASI), sq_templates::WASI_MJS)?;
+    }
     let script = put(work.join("bare.ld"), sq_templates::LINKER_SCRIPT)?;
     let program = work.join("program");
     match unit.lang {
@@ -127,6 +130,9 @@ fn len(p: &Port) -> usize {
 fn bytes(p: &Port) -> usize {
     len(p) * p.ty.bytes() as usize
 }
+
+/// What runs a WebAssembly program, beside it.
+const WASI: &str = "wasi.mjs";
 
 /// What the harness calls the generated crate.
 const CRATE: &str = "model";
@@ -163,7 +169,7 @@ fn rust(target: &Target, sources: &Path, harness: &Path, script: &Path, program:
         Run::QemuUser { .. } => {
             bin.arg(format!("-Clinker={}", target.c.compiler));
         }
-        Run::Host => {}
+        Run::Host | Run::Wasi { .. } => {}
     }
     Ok(exec::compile(&mut bin)?)
 }
@@ -305,6 +311,14 @@ impl Built {
         let mut command;
         match &self.target.run {
             Run::Host => command = Command::new(&self.program),
+            // Node.js 18 wants the flag, later ones ignore it.
+            Run::Wasi { runtime } => {
+                command = Command::new(runtime);
+                command
+                    .args(["--no-warnings", "--experimental-wasi-unstable-preview1"])
+                    .arg(self.work.join(WASI))
+                    .arg(&self.program);
+            }
             Run::QemuUser { emulator, cpu, sysroot } => {
                 command = Command::new(emulator);
                 command

@@ -1,10 +1,10 @@
 //! The harness itself: a network written by hand runs on every target, in both languages, and is measured.
 
+use sq_tests::tools::require_target;
 use sqc::kir::{Port, Ty};
 use sqc::run::{self, Lang, Unit};
 use sqc::target::{Run, Target};
 use std::collections::BTreeMap;
-use std::process::Command;
 
 const RUST: &str = "
 #![no_std]
@@ -41,22 +41,6 @@ void tiny_infer(tiny_arena *arena, const uint8_t image[32], float scores[2]) {
 }
 ";
 
-/// Whether a target's tools are here; in CI they have to be.
-fn tools_are_here(target: &Target) -> bool {
-    let emulator = match &target.run {
-        Run::Host => return true,
-        Run::QemuUser { emulator, .. } | Run::QemuSystem { emulator, .. } => emulator,
-    };
-    [emulator, &target.c.compiler].into_iter().all(|tool| {
-        let here = Command::new(tool).arg("--version").output().is_ok();
-        assert!(here || std::env::var_os("CI").is_none(), "`{tool}` is missing");
-        if !here {
-            println!("SKIPPED: `{tool}` is missing");
-        }
-        here
-    })
-}
-
 #[test]
 fn a_network_runs_everywhere() {
     let input = Port {
@@ -89,7 +73,7 @@ fn a_network_runs_everywhere() {
     ]);
     for name in Target::names() {
         let target = Target::load(name).expect("a target");
-        if !tools_are_here(&target) {
+        if !require_target(&target) {
             continue;
         }
         for (lang, files) in [(Lang::Rust, &rust), (Lang::C, &c)] {
@@ -112,7 +96,7 @@ fn a_network_runs_everywhere() {
                 .unwrap_or_else(|e| panic!("{name} {lang:?}: {}", e[0]));
             assert_eq!(
                 figures.instructions.is_some(),
-                target.run != Run::Host,
+                !matches!(target.run, Run::Host | Run::Wasi { .. }),
                 "{name} {lang:?}"
             );
             let instructions = figures.instructions.unwrap_or(50);
