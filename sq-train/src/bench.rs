@@ -3,6 +3,7 @@
 use crate::data::{Augment, Dataset, Split, batch};
 use crate::train::{Config, Stepper};
 use anyhow::{Result, ensure};
+use burn::tensor::Device;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Serialize;
@@ -32,8 +33,13 @@ pub struct Report {
     pub loss: f64,
 }
 
-/// Times `count` steps of the network that `config` makes of a random data set of these images.
-pub fn run(config: &dyn Fn(&Split) -> Result<Config>, count: usize, shape: [usize; 3]) -> Result<Report> {
+/// Times `count` steps on these devices of the network that `config` makes of a random data set of these images.
+pub fn run(
+    config: &dyn Fn(&Split) -> Result<Config>,
+    devices: &[Device],
+    count: usize,
+    shape: [usize; 3],
+) -> Result<Report> {
     ensure!(count > 0, "no steps to time");
     let mut rng = StdRng::seed_from_u64(0);
     let size: usize = shape.iter().product();
@@ -49,7 +55,7 @@ pub fn run(config: &dyn Fn(&Split) -> Result<Config>, count: usize, shape: [usiz
         classes: (0..CLASSES).map(|class| class.to_string()).collect(),
     };
     let config = config(&split)?;
-    let mut stepper = Stepper::new(&config)?;
+    let mut stepper = Stepper::new(&config, devices)?;
     let (mut times, mut loss) = (Vec::new(), 0.0);
     for step in 0..WARM_UP + count {
         let indices: Vec<usize> = (0..config.batch).map(|i| (step * config.batch + i) % images).collect();

@@ -8,6 +8,7 @@
 //! ```
 //! A checkpoint is written beside its place and renamed into it, so that an interruption leaves the one before.
 
+use crate::device;
 use crate::nn::Net;
 use crate::train::{Config, Position};
 use anyhow::{Context, Result, ensure};
@@ -112,18 +113,18 @@ impl Checkpoint {
         Checkpoint::find(out)?.with_context(|| format!("{} has no checkpoint yet", out.display()))
     }
 
-    /// The network, off the training device.
+    /// The network on the CPU, off the training device.
     pub fn net(&self) -> Result<Net> {
-        self.net_on(&Device::flex())
+        self.net_on(&device::cpu())
     }
 
-    /// The network on the training device, and `optimizer` with the state it had.
-    pub fn resume(&self, optimizer: ModuleOptimizer) -> Result<(Net, ModuleOptimizer)> {
+    /// The network on the training device `device`, and `optimizer` with the state it had.
+    pub fn resume(&self, optimizer: ModuleOptimizer, device: &Device) -> Result<(Net, ModuleOptimizer)> {
         let path = self.directory.join(OPTIMIZER);
         let optimizer = optimizer
             .load(&path)
             .with_context(|| format!("{} is damaged", path.display()))?;
-        Ok((self.net_on(&Device::flex().autodiff())?, optimizer))
+        Ok((self.net_on(device)?, optimizer))
     }
 
     fn net_on(&self, device: &Device) -> Result<Net> {

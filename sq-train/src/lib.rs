@@ -11,6 +11,8 @@
 //! | [`nn`] | quantised layers, and the network built from a graph | yes |
 //! | [`optim`] | optimizers and schedules | only the optimizers |
 //! | [`train`] | the loop: objective, schedule, reports | yes |
+//! | [`device`] | where networks train: the CPU, GPUs | yes |
+//! | [`parallel`] | the gradients of a batch over several devices | yes |
 //! | [`checkpoint`] | a run on disk, resumed bit for bit | yes |
 //! | [`network`] | a trained network as plain numbers, which is all that [`export`] sees | no |
 //! | [`export`] | ONNX writing; [`mod@reference`] runs the file in tract | no |
@@ -21,11 +23,13 @@ pub mod arch;
 pub mod bench;
 pub mod checkpoint;
 pub mod data;
+pub mod device;
 pub mod export;
 pub mod network;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod parallel;
 pub mod plot;
 pub mod progress;
 pub mod quant;

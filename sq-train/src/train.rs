@@ -3,17 +3,20 @@
 use crate::arch::{Arch, Graph};
 use crate::checkpoint::{self, Checkpoint, Run};
 use crate::data::{self, Augment, Dataset, Pixels, Split};
+use crate::device;
 use crate::nn::{ActivationConfig, Net, QuantConfig};
 use crate::optim::{Optimizer, Ramp, Schedule};
+use crate::parallel::{self, Part, Worker};
 use crate::progress::Progress;
 use crate::quant::LayerReport;
 use crate::reference::hits;
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
-use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -21,7 +24,7 @@ use std::time::Instant;
 /// Images per forward pass when measuring.
 const EVAL_BATCH: usize = 500;
 
-/// Settings of a run; with the data and the version of the trainer they determine its outcome bit for bit.
+/// Settings of a run; on the CPU they determine its outcome bit for bit, with the data and the version of the trainer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Layers, with their width as trained.
@@ -164,7 +167,8 @@ pub struct Stepper {
     /// The network, on the training device.
     pub net: Net,
     optimizer: ModuleOptimizer,
-    cross_entropy: CrossEntropyLoss,
+    device: Device,
+    workers: Vec<Worker>,
 }
 
 /// What a step came to.
@@ -176,15 +180,22 @@ pub struct StepReport {
 }
 
 impl Stepper {
-    /// A fresh network and optimizer by these settings; the latent weights are drawn by the seed.
-    pub fn new(config: &Config) -> Result<Stepper> {
-        let device = Device::flex();
-        device.seed(config.seed);
-        let device = device.autodiff();
+    /// A fresh network and optimizer by these settings on the first of `devices`; the others take their parts of every batch. The
+    /// latent weights are drawn by the seed, on the CPU, so that they are the same on every device.
+    ///
+    /// # Errors
+    /// Settings that make no network, or no devices.
+    pub fn new(config: &Config, devices: &[Device]) -> Result<Stepper> {
+        let (first, others) = devices.split_first().context("no device to train on")?;
+        device::cpu().seed(config.seed);
         Ok(Stepper {
-            net: config.net(&device)?,
+            net: config.net(&device::cpu().autodiff())?.fork(first),
             optimizer: config.optimizer.init(),
-            cross_entropy: CrossEntropyLossConfig::new().init(&device),
+            device: first.clone().autodiff(),
+            workers: others
+                .iter()
+                .map(|device| Worker::new(device.clone().autodiff()))
+                .collect(),
         })
     }
 
@@ -193,31 +204,89 @@ impl Stepper {
     /// # Errors
     /// A loss that is not finite, with the layer it comes from.
     pub fn step(mut self, config: &Config, pixels: &[u8], labels: &[u16], rate: f64) -> Result<(Stepper, StepReport)> {
-        let device = Device::flex().autodiff();
-        let input = images(pixels, config, &device);
-        let scores = self.net.forward(input.clone());
-        let targets: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &device);
-        let loss = self.cross_entropy.forward(scores.clone(), targets);
-        let value = loss.clone().into_scalar::<f32>() as f64;
-        if !value.is_finite() {
-            let place = self.net.first_not_finite(input).unwrap_or("the loss itself".into());
-            bail!("{place} is not finite; try a smaller --lr or a --warm-up");
-        }
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.net);
+        let part = self.gradients(config, pixels, labels)?;
         // By value, so that the optimizer owns the parameters and can update them in place.
-        self.net = self.optimizer.step(rate, self.net, gradients);
+        self.net = self.optimizer.step(rate, self.net, part.gradients);
         self.net.project();
         let report = StepReport {
-            loss: value,
-            hits: hits(&scores.into_data().try_to_vec::<f32>().expect("f32 data"), labels),
+            loss: part.loss,
+            hits: hits(&part.scores, labels),
         };
         Ok((self, report))
     }
+
+    /// Loss, scores and gradients of a batch of raw images, over all devices.
+    fn gradients(&self, config: &Config, pixels: &[u8], labels: &[u16]) -> Result<Part> {
+        let shares = parallel::shares(labels.len(), 1 + self.workers.len());
+        let size: usize = config.input.iter().product();
+        let of = |share: &Range<usize>| (&pixels[share.start * size..share.end * size], &labels[share.clone()]);
+        let workers = &self.workers[..shares.len() - 1];
+        for (worker, share) in workers.iter().zip(&shares[1..]) {
+            let (config, (pixels, labels)) = (config.clone(), of(share));
+            let (pixels, labels) = (pixels.to_vec(), labels.to_vec());
+            worker.begin(
+                &self.net,
+                Box::new(move |net, device| part(net, &config, &pixels, &labels, device)),
+            )?;
+        }
+        let (own, own_labels) = of(&shares[0]);
+        let first = part(&self.net, config, own, own_labels, &self.device);
+        // All are waited for, so that no device is left in the middle of a step whose error ends the run.
+        let rest: Vec<Result<Part>> = workers.iter().map(Worker::end).collect();
+        if rest.is_empty() {
+            return first;
+        }
+        let mut parts = vec![first?];
+        for part in rest {
+            parts.push(part?);
+        }
+        let weight = |share: &Range<usize>| share.len() as f64 / labels.len() as f64;
+        Ok(Part {
+            loss: parts
+                .iter()
+                .zip(&shares)
+                .map(|(part, share)| part.loss * weight(share))
+                .sum(),
+            scores: parts
+                .iter_mut()
+                .flat_map(|part| std::mem::take(&mut part.scores))
+                .collect(),
+            gradients: parallel::reduce(
+                &self.net,
+                parts
+                    .into_iter()
+                    .zip(&shares)
+                    .map(|(part, share)| (weight(share) as f32, part.gradients))
+                    .collect(),
+                &self.device.clone().without_autodiff(),
+            ),
+        })
+    }
 }
 
-/// Trains the network of `run` on `split`, with a checkpoint in `out` and a call of `observe` after every epoch; with
-/// `resume`, from the run's latest checkpoint on. Returns the network off the training device.
+/// Loss, scores and gradients of raw images by `net` on the training device `device`.
+fn part(net: &Net, config: &Config, pixels: &[u8], labels: &[u16], device: &Device) -> Result<Part> {
+    let input = images(pixels, config, device);
+    let scores = net.forward(input.clone());
+    let targets: Vec<i64> = labels.iter().map(|&l| l as i64).collect();
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), device);
+    let loss = CrossEntropyLossConfig::new()
+        .init(device)
+        .forward(scores.clone(), targets);
+    let value = loss.clone().into_scalar::<f32>() as f64;
+    if !value.is_finite() {
+        let place = net.first_not_finite(input).unwrap_or("the loss itself".into());
+        bail!("{place} is not finite; try a smaller --lr or a --warm-up");
+    }
+    Ok(Part {
+        loss: value,
+        gradients: GradientsParams::from_grads(loss.backward(), net),
+        scores: scores.into_data().try_to_vec::<f32>().expect("f32 data"),
+    })
+}
+
+/// Trains the network of `run` on `split` and these devices, with a checkpoint in `out` and a call of `observe` after every
+/// epoch; with `resume`, from the run's latest checkpoint on. Returns the network on the CPU, off the training device.
 ///
 /// As soon as `stop` is set, the state is saved and the run ends with an error that says so.
 ///
@@ -227,6 +296,7 @@ impl Stepper {
 pub fn train(
     run: &Run,
     split: &Split,
+    devices: &[Device],
     out: &Path,
     resume: bool,
     stop: &AtomicBool,
@@ -235,7 +305,7 @@ pub fn train(
     let config = &run.config;
     config.check(split)?;
     let mut position = Position::default();
-    let mut stepper = Stepper::new(config)?;
+    let mut stepper = Stepper::new(config, devices)?;
     if resume {
         let begun = Run::load(out)?;
         ensure!(
@@ -245,7 +315,7 @@ pub fn train(
             begun.command
         );
         if let Some(checkpoint) = Checkpoint::find(out)? {
-            (stepper.net, stepper.optimizer) = checkpoint.resume(stepper.optimizer)?;
+            (stepper.net, stepper.optimizer) = checkpoint.resume(stepper.optimizer, &stepper.device)?;
             position = checkpoint.position;
         }
     } else {
@@ -257,9 +327,7 @@ pub fn train(
             .take(config.batch)
             .collect();
         let (pixels, _) = data::batch(&split.train, &first, Augment::default(), config.seed, 1);
-        stepper
-            .net
-            .calibrate(images(&pixels, config, &Device::flex().autodiff()));
+        stepper.net.calibrate(images(&pixels, config, &stepper.device));
     }
     while position.history.len() < config.epochs {
         let finished;
@@ -291,7 +359,7 @@ pub fn train(
         checkpoint::save(out, &stepper.net, &stepper.optimizer, &position)?;
         observe(&position.history[epoch - 1])?;
     }
-    Ok(stepper.net.valid())
+    Ok(stepper.net.valid().fork(&device::cpu()))
 }
 
 /// Runs what is left of the epoch at `position`; returns whether it came to its end.
@@ -350,7 +418,7 @@ pub fn accuracy(net: &Net, config: &Config, set: &Dataset) -> Result<f64> {
 
 /// Scores of raw images, row after row, by `net` off the training device.
 pub fn scores(net: &Net, config: &Config, pixels: &[u8]) -> Vec<f32> {
-    let device = Device::flex();
+    let device = net.device();
     let size: usize = config.input.iter().product();
     let of_batch = |batch: &[u8]| {
         let scores = net.forward(images(batch, config, &device)).into_data();
@@ -365,4 +433,198 @@ pub fn images(pixels: &[u8], config: &Config, device: &Device) -> Tensor<4> {
     let values = config.pixels.apply(pixels, channels, rows * columns);
     let batch = values.len() / (channels * rows * columns);
     Tensor::from_data(TensorData::new(values, [batch, channels, rows, columns]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::parse;
+    use crate::data::Source;
+    use crate::nn::{ActivationKind, Method};
+    use crate::optim::Decay;
+    use burn::module::{ModuleVisitor, Param};
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    const INPUT: [usize; 3] = [2, 9, 8];
+
+    fn config(layers: &str) -> Config {
+        Config {
+            arch: parse("test", layers).unwrap(),
+            source: Source {
+                data: "drawn".into(),
+                size: None,
+                channels: 2,
+            },
+            pixels: Pixels {
+                zero: vec![0],
+                scale: vec![1.0 / 255.0],
+            },
+            input: INPUT,
+            classes: 3,
+            quant: QuantConfig {
+                method: Method::Sq,
+                decay: 0.1,
+                ..QuantConfig::sq()
+            },
+            activations: ActivationConfig::new(ActivationKind::Int8),
+            lambda_ramp: Ramp::Constant,
+            gamma_ramp: Ramp::Constant,
+            epochs: 1,
+            freeze_epochs: 0,
+            batch: 7,
+            schedule: Schedule {
+                rate: 1e-3,
+                warm_up: 0.0,
+                decay: Decay::Constant,
+            },
+            optimizer: Optimizer::Adam,
+            augment: Augment::default(),
+            limit: None,
+            seed: 1,
+        }
+    }
+
+    const PLAIN: &str = r#"layers = [
+        { type = "conv", outputs = 3, kernel = 3 }, { type = "activation" }, { type = "max_pool", size = 2 },
+        { type = "flatten" }, { type = "dense", outputs = 6, bias = true }, { type = "activation" }, { type = "classifier" },
+    ]"#;
+
+    const NORMALISED: &str = r#"layers = [
+        { type = "conv", outputs = 3, kernel = 3, stride = 2, pad = 1 }, { type = "norm" }, { type = "activation" },
+        { type = "flatten" }, { type = "dense", outputs = 6 }, { type = "norm" }, { type = "activation" }, { type = "classifier" },
+    ]"#;
+
+    fn batch() -> (Vec<u8>, Vec<u16>) {
+        let mut rng = StdRng::seed_from_u64(5);
+        let pixels = (0..7 * INPUT.iter().product::<usize>()).map(|_| rng.random()).collect();
+        (pixels, vec![0, 1, 2, 0, 1, 2, 0])
+    }
+
+    /// Every parameter's gradient, in the network's order.
+    fn list(net: &Net, gradients: &GradientsParams) -> Vec<Vec<f32>> {
+        struct List<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+        impl ModuleVisitor for List<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let gradient = self.0.get::<D>(param.id);
+                self.1
+                    .extend(gradient.map(|g| g.into_data().try_to_vec::<f32>().unwrap()));
+            }
+        }
+        let mut list = List(gradients, vec![]);
+        net.visit(&mut list);
+        list.1
+    }
+
+    fn assert_close(got: &[Vec<f32>], want: &[Vec<f32>], tolerance: f32) {
+        assert_eq!(got.len(), want.len());
+        for (i, (got, want)) in got.iter().zip(want).enumerate() {
+            assert_eq!(got.len(), want.len(), "parameter {i}");
+            let greatest = want.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+            for (got, want) in got.iter().zip(want) {
+                assert!(
+                    (got - want).abs() <= tolerance * greatest,
+                    "parameter {i}: {got}, not {want}"
+                );
+            }
+        }
+    }
+
+    /// Weights and statistics.
+    fn numbers(net: &Net) -> String {
+        format!("{:?}", net.network())
+    }
+
+    fn on(stepper: &mut Stepper, others: &[Device]) {
+        stepper.workers = others.iter().map(|d| Worker::new(d.clone().autodiff())).collect();
+    }
+
+    #[test]
+    fn gradients_over_several_devices_are_those_of_one() {
+        let (config, (pixels, labels)) = (config(PLAIN), batch());
+        let mut stepper = Stepper::new(&config, &[device::cpu()]).unwrap();
+        let one = stepper.gradients(&config, &pixels, &labels).unwrap();
+        let weights = list(&stepper.net, &one.gradients);
+        assert!(weights.len() > 6 && weights.iter().flatten().any(|&g| g != 0.0));
+        for others in 1..4 {
+            on(&mut stepper, &vec![device::cpu(); others]);
+            let several = stepper.gradients(&config, &pixels, &labels).unwrap();
+            assert_close(&list(&stepper.net, &several.gradients), &weights, 1e-5);
+            assert!((several.loss - one.loss).abs() < 1e-6);
+            assert_eq!(several.scores, one.scores);
+        }
+    }
+
+    #[test]
+    fn every_part_has_its_own_statistics_and_the_first_ones_run_on() {
+        let (config, (pixels, labels)) = (config(NORMALISED), batch());
+        let mut stepper = Stepper::new(&config, &[device::cpu()]).unwrap();
+        let apart = stepper.net.valid().train();
+        on(&mut stepper, &[device::cpu()]);
+        let both = stepper.gradients(&config, &pixels, &labels).unwrap();
+        // Seven images are three and four.
+        let cut = 3 * INPUT.iter().product::<usize>();
+        let cpu = device::cpu().autodiff();
+        let first = part(&apart, &config, &pixels[..cut], &labels[..3], &cpu).unwrap();
+        assert_eq!(numbers(&stepper.net), numbers(&apart));
+        let second = part(&apart, &config, &pixels[cut..], &labels[3..], &cpu).unwrap();
+        assert_ne!(numbers(&stepper.net), numbers(&apart));
+        let mut want = list(&apart, &first.gradients);
+        for (want, second) in want.iter_mut().zip(list(&apart, &second.gradients)) {
+            want.iter_mut()
+                .zip(second)
+                .for_each(|(want, second)| *want = (3.0 * *want + 4.0 * second) / 7.0);
+        }
+        assert_close(&list(&stepper.net, &both.gradients), &want, 1e-5);
+    }
+
+    #[test]
+    fn a_worker_that_fails_ends_the_step_and_not_the_program() {
+        let (mut config, (pixels, labels)) = (config(PLAIN), batch());
+        let mut stepper = Stepper::new(&config, &[device::cpu()]).unwrap();
+        on(&mut stepper, &[device::cpu()]);
+        config.pixels.scale = vec![f32::NAN];
+        let error = stepper.gradients(&config, &pixels, &labels).err().unwrap();
+        assert!(error.to_string().contains("not finite"), "{error}");
+    }
+
+    /// The network's gradients on a GPU, or a software Vulkan, against the CPU's; then over both.
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn gradients_on_wgpu_are_those_of_the_cpu() {
+        let Ok(wgpu) = "wgpu".parse::<device::Place>().unwrap().open() else {
+            use std::io::Write;
+            // Not by `eprintln`, whose output the test harness keeps back.
+            writeln!(std::io::stderr(), "SKIPPED, NOTHING TESTED: wgpu finds no adapter").unwrap();
+            return;
+        };
+        let (pixels, labels) = batch();
+        for layers in [PLAIN, NORMALISED] {
+            let config = config(layers);
+            let stepper = Stepper::new(&config, &[device::cpu()]).unwrap();
+            let mut there = Stepper {
+                net: stepper.net.valid().fork(&wgpu).train(),
+                optimizer: config.optimizer.init(),
+                device: wgpu.clone().autodiff(),
+                workers: vec![],
+            };
+            assert_eq!(there.net.device(), wgpu);
+            let got = there.gradients(&config, &pixels, &labels).unwrap();
+            let want = stepper.gradients(&config, &pixels, &labels).unwrap();
+            assert_close(
+                &list(&there.net, &got.gradients),
+                &list(&stepper.net, &want.gradients),
+                1e-3,
+            );
+            if layers == PLAIN {
+                on(&mut there, &[device::cpu(), wgpu.clone()]);
+                let got = there.gradients(&config, &pixels, &labels).unwrap();
+                assert_close(
+                    &list(&there.net, &got.gradients),
+                    &list(&stepper.net, &want.gradients),
+                    1e-3,
+                );
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@ use onnx_protobuf::{Message, ModelProto};
 use sq_train::arch::{self, Arch, parse};
 use sq_train::checkpoint::{Checkpoint, Run};
 use sq_train::data::{Augment, Dataset, Normalise, Pixels, Source, Split};
+use sq_train::device::cpu;
 use sq_train::nn::{ActivationConfig, ActivationKind, Method, Net, QuantConfig, Range};
 use sq_train::optim::{Decay, Optimizer, Ramp, Schedule};
 use sq_train::quant::{BETA_MAX, BETA_MIN, Depth, Granularity, Power, Scale, WeightKind};
@@ -99,7 +100,7 @@ fn never() -> AtomicBool {
 /// Trains without stopping.
 fn straight(run: &Run, split: &Split, out: &Path) -> (Net, Vec<EpochReport>) {
     let mut reports = Vec::new();
-    let net = train::train(run, split, out, false, &never(), |report| {
+    let net = train::train(run, split, &[cpu()], out, false, &never(), |report| {
         reports.push(report.clone());
         Ok(())
     });
@@ -158,9 +159,9 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
             _ => Ok(()),
         }
     };
-    let stopped = train::train(&run, split, &out, false, &never(), after_first);
+    let stopped = train::train(&run, split, &[cpu()], &out, false, &never(), after_first);
     assert_eq!(stopped.unwrap_err().to_string(), "stopped");
-    let interrupted = train::train(&run, split, &out, true, &AtomicBool::new(true), after_first);
+    let interrupted = train::train(&run, split, &[cpu()], &out, true, &AtomicBool::new(true), after_first);
     let message = interrupted.unwrap_err().to_string();
     assert!(
         message.starts_with("stopped in epoch 2 after 1 steps; the state is saved"),
@@ -169,12 +170,12 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
     let position = Checkpoint::load(&out).unwrap().position;
     assert_eq!((position.history.len(), position.totals.steps), (1, 1));
     let stop = never();
-    let once_more = train::train(&run, split, &out, true, &stop, |report| {
+    let once_more = train::train(&run, split, &[cpu()], &out, true, &stop, |report| {
         stop.store(report.epoch == 3, Ordering::Relaxed);
         Ok(())
     });
     assert!(once_more.unwrap_err().to_string().starts_with("stopped in epoch 4"));
-    let resumed = train::train(&run, split, &out, true, &never(), after_first).unwrap();
+    let resumed = train::train(&run, split, &[cpu()], &out, true, &never(), after_first).unwrap();
     assert_eq!(resumed.latent(), net.latent(), "bit for bit");
     let scores = |net: &Net| train::scores(net, &run.config, &split.test.images);
     assert_eq!(scores(&resumed), scores(&net));
@@ -186,7 +187,7 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
 fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
     let out = temp.join("straight");
     let error = |run: &Run, resume| {
-        let refused = train::train(run, split, &out, resume, &never(), |_| Ok(()));
+        let refused = train::train(run, split, &[cpu()], &out, resume, &never(), |_| Ok(()));
         refused.unwrap_err().to_string()
     };
     let message = error(run, false);
@@ -210,7 +211,7 @@ fn names_the_layer_that_is_not_finite(run: &Run, split: &Split, temp: &Path) {
     let mut run = run.clone();
     run.config.schedule.rate = 1e38;
     run.config.schedule.warm_up = 0.0;
-    let refused = train::train(&run, split, &temp.join("nan"), false, &never(), |_| Ok(()));
+    let refused = train::train(&run, split, &[cpu()], &temp.join("nan"), false, &never(), |_| Ok(()));
     let message = format!("{:#}", refused.unwrap_err());
     assert!(
         message.starts_with("epoch 1, step ") && message.contains("conv1"),

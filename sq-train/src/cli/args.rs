@@ -2,9 +2,11 @@
 
 use super::{DataArgs, Shard};
 use anyhow::{Result, ensure};
+use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use sq_train::arch::Arch;
 use sq_train::data::{Augment, Normalise, Pixels, Source, Split};
+use sq_train::device::Place;
 use sq_train::nn::{ActivationConfig, ActivationKind, Method, QuantConfig, Range};
 use sq_train::ops::Estimator;
 use sq_train::optim::{Decay, Optimizer, Ramp, Schedule};
@@ -114,6 +116,10 @@ pub struct TrainArgs {
     /// Seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Devices to train on: cpu, wgpu, cuda, rocm, a number where there are several (cuda:1); of several, separated by commas,
+    /// each takes a part of every batch.
+    #[arg(long, value_delimiter = ',', default_value = "cpu")]
+    pub device: Vec<Place>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -140,6 +146,11 @@ impl DataArgs {
 }
 
 impl TrainArgs {
+    /// The devices to train on.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        self.device.iter().map(|place| place.open()).collect()
+    }
+
     /// The settings on this data.
     pub fn config(&self, split: &Split) -> Result<Config> {
         ensure!(self.width > 0.0, "a width of {} leaves no network", self.width);

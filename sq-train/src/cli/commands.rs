@@ -3,16 +3,18 @@
 use super::DataArgs;
 use super::args::TrainArgs;
 use anyhow::{Context, Result};
+use burn::tensor::Device;
 use sq_train::checkpoint::{Checkpoint, Run};
 use sq_train::data::{self, Split};
 use sq_train::train::EpochReport;
-use sq_train::{bench, export, progress, reference, train};
+use sq_train::{bench, device, export, progress, reference, train};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub fn train(args: TrainArgs, out: &Path, resume: bool) -> Result<()> {
+    let devices = devices(&args)?;
     let split = load(&args)?;
     let run = Run {
         config: args.config(&split)?,
@@ -20,8 +22,18 @@ pub fn train(args: TrainArgs, out: &Path, resume: bool) -> Result<()> {
         command: command_line(),
     };
     let stop = stop_on_interrupt()?;
-    train::train(&run, &split, out, resume, &stop, show)?;
+    train::train(&run, &split, &devices, out, resume, &stop, show)?;
     Ok(())
+}
+
+/// The devices of a run; says which they are where it is not the CPU alone.
+pub fn devices(args: &TrainArgs) -> Result<Vec<Device>> {
+    let devices = args.devices()?;
+    if devices != [device::cpu()] {
+        let names: Vec<String> = devices.iter().map(device::name).collect();
+        eprintln!("training on {}", names.join(", "));
+    }
+    Ok(devices)
 }
 
 /// Prints the report on an epoch.
@@ -90,7 +102,7 @@ pub fn eval(path: &Path, data: &DataArgs) -> Result<()> {
 pub fn bench(args: &TrainArgs, count: usize, image: [usize; 3]) -> Result<()> {
     println!(
         "{}",
-        serde_json::to_string(&bench::run(&|split| args.config(split), count, image)?)?
+        serde_json::to_string(&bench::run(&|split| args.config(split), &devices(args)?, count, image)?)?
     );
     Ok(())
 }

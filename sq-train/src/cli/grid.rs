@@ -18,6 +18,7 @@ pub fn sweep(grid: &GridArgs, shard: Shard, out: &Path) -> Result<()> {
 
 /// Trains this machine's share of the grid into `out`; finished runs are skipped, begun ones go on.
 pub fn train_all(grid: &GridArgs, shard: Shard, out: &Path) -> Result<()> {
+    let devices = commands::devices(&grid.args)?;
     let split = commands::load(&grid.args)?;
     let stop = commands::stop_on_interrupt()?;
     let runs = points(grid);
@@ -32,7 +33,7 @@ pub fn train_all(grid: &GridArgs, shard: Shard, out: &Path) -> Result<()> {
             command: commands::command_line(),
         };
         println!("run {} of {}: {}", i + 1, runs.len(), folder.display());
-        let trained = train::train(&run, &split, &folder, begun, &stop, commands::show);
+        let trained = train::train(&run, &split, &devices, &folder, begun, &stop, commands::show);
         if stop.load(Ordering::Relaxed) {
             bail!("stopped in run {} of {}; the same command goes on", i + 1, runs.len());
         }

@@ -116,6 +116,12 @@ impl Net {
         &self.graph
     }
 
+    /// The device that the network computes on, without its part in training.
+    pub fn device(&self) -> Device {
+        let device = self.devices().into_iter().next();
+        device.expect("a network has weights").without_autodiff()
+    }
+
     /// Scores `[batch, classes]` of normalised images `[batch, channels, rows, columns]`.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         self.trace(images, |_, _| {})

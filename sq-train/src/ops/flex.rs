@@ -80,19 +80,29 @@ impl Kernels for Flex {
         tensor(conv::weight_gradient(s, slice(&x), slice(&dy)), w.shape())
     }
 
-    fn dense_input(x: FlexTensor, w: FlexTensor, dy: FlexTensor) -> FlexTensor {
+    fn dense_input(w: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (w, dy) = (contiguous(w), contiguous(dy));
+        let s = DenseShape {
+            batch: dy.shape()[0],
+            inputs: w.shape()[1],
+            outputs: w.shape()[0],
+        };
         tensor(
-            dense::input_gradient(dense_shape(&x, &w), slice(&w), slice(&dy)),
-            x.shape(),
+            dense::input_gradient(s, slice(&w), slice(&dy)),
+            Shape::from([s.batch, s.inputs]),
         )
     }
 
-    fn dense_weight(x: FlexTensor, w: FlexTensor, dy: FlexTensor) -> FlexTensor {
+    fn dense_weight(x: FlexTensor, dy: FlexTensor) -> FlexTensor {
         let (x, dy) = (contiguous(x), contiguous(dy));
+        let s = DenseShape {
+            batch: x.shape()[0],
+            inputs: x.shape()[1],
+            outputs: dy.shape()[1],
+        };
         tensor(
-            dense::weight_gradient(dense_shape(&x, &w), slice(&x), slice(&dy)),
-            w.shape(),
+            dense::weight_gradient(s, slice(&x), slice(&dy)),
+            Shape::from([s.outputs, s.inputs]),
         )
     }
 

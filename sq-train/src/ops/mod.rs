@@ -1,15 +1,17 @@
 //! Operations with their own gradients: what the framework lacks (Smart Quantization) or has slowly (convolution, dense
 //! layers, batch normalisation on a CPU).
 //!
-//! The arithmetic is in `conv`, `dense`, `norm` and `quantize`, on plain slices; this file makes burn operations of it:
-//! [`SqOps`] is what the network calls, [`Kernels`] what a backend must bring, and the gradients are written once for any
-//! backend that has the kernels. Today that is the CPU backend, Flex.
+//! [`SqOps`] is what the network calls, [`Kernels`] what its gradients need of a backend; how the two make operations of burn is
+//! written here, once for any backend. Both have a body for every backend (`portable`, from burn's own operations), which is
+//! what GPUs run. The CPU backend, Flex, has faster ones: the arithmetic of `conv`, `dense`, `norm` and `quantize`, on plain
+//! slices. The tests hold the two bodies together.
 
 mod conv;
 mod dense;
 mod flex;
 mod gemm;
 mod norm;
+mod portable;
 mod quantize;
 
 pub use quantize::{CLIP, Estimator, INT8_TOP, Levels, int8_level, penalty};
@@ -28,7 +30,13 @@ use burn::tensor::Tensor;
 pub type Triple<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
 
 /// Differentiable operations, called through the functions of this module.
-#[backend_extension(Flex, Autodiff)]
+///
+/// Every backend that the trainer may be built with must be listed: on another one these operations panic.
+#[backend_extension(
+    Flex,
+    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm")),
+    Autodiff
+)]
 pub trait SqOps: Backend {
     /// See [`quantize_weights`].
     fn sq_weights(
@@ -36,20 +44,30 @@ pub trait SqOps: Backend {
         mu: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         rule: Rule,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        portable::weights::<Self>(w, mu, beta, &rule)
+    }
     /// See [`quantize_activations`].
-    fn sq_activations(x: FloatTensor<Self>, top: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self>;
+    fn sq_activations(x: FloatTensor<Self>, top: FloatTensor<Self>, levels: Levels) -> FloatTensor<Self> {
+        portable::activations::<Self>(x, top, levels)
+    }
     /// See [`conv2d`].
-    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, stride: usize, pad: usize) -> FloatTensor<Self>;
+    fn sq_conv2d(x: FloatTensor<Self>, w: FloatTensor<Self>, stride: usize, pad: usize) -> FloatTensor<Self> {
+        portable::conv2d::<Self>(x, w, stride, pad)
+    }
     /// See [`dense`].
-    fn sq_dense(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn sq_dense(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::dense::<Self>(x, w)
+    }
     /// See [`batch_norm`].
     fn sq_batch_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        portable::batch_norm::<Self>(x, gamma, beta, epsilon)
+    }
 }
 
 /// Gradients that a backend computes itself.
@@ -61,14 +79,18 @@ pub trait Kernels: SqOps {
         beta: FloatTensor<Self>,
         rule: Rule,
         dq: FloatTensor<Self>,
-    ) -> Triple<Self>;
+    ) -> Triple<Self> {
+        portable::weights_backward::<Self>(w, mu, beta, &rule, dq)
+    }
     /// `(dx, dtop)` of [`quantize_activations`].
     fn activations_backward(
         x: FloatTensor<Self>,
         top: FloatTensor<Self>,
         levels: Levels,
         dy: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        portable::activations_backward::<Self>(x, top, levels, dy)
+    }
     /// Input gradient of [`conv2d`].
     fn conv2d_input(
         x: FloatTensor<Self>,
@@ -76,7 +98,9 @@ pub trait Kernels: SqOps {
         stride: usize,
         pad: usize,
         dy: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        portable::conv2d_input::<Self>(x, w, stride, pad, dy)
+    }
     /// Weight gradient of [`conv2d`].
     fn conv2d_weight(
         x: FloatTensor<Self>,
@@ -84,11 +108,17 @@ pub trait Kernels: SqOps {
         stride: usize,
         pad: usize,
         dy: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        portable::conv2d_weight::<Self>(x, w, stride, pad, dy)
+    }
     /// Input gradient of [`dense`].
-    fn dense_input(x: FloatTensor<Self>, w: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn dense_input(w: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::dense_input::<Self>(w, dy)
+    }
     /// Weight gradient of [`dense`].
-    fn dense_weight(x: FloatTensor<Self>, w: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn dense_weight(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::dense_weight::<Self>(x, dy)
+    }
     /// `(dx, dgamma, dbeta)` of [`batch_norm`], from the statistics that it returned.
     fn batch_norm_backward(
         x: FloatTensor<Self>,
@@ -97,7 +127,9 @@ pub trait Kernels: SqOps {
         variance: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         epsilon: f32,
-    ) -> Triple<Self>;
+    ) -> Triple<Self> {
+        portable::batch_norm_backward::<Self>(x, gamma, mean, variance, dy, epsilon)
+    }
 }
 
 /// Quantised weights by `rule`, from latent weights (output channels first), scales `mu` (`[rule.channels]` where they are
@@ -145,6 +177,16 @@ pub fn batch_norm<const D: usize>(
         Tensor::from_dispatch(mean),
         Tensor::from_dispatch(variance),
     )
+}
+
+/// A backend of GPUs, whichever the program was built with.
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+mod cube {
+    use super::{Kernels, SqOps};
+    use burn::backend::Cube;
+
+    impl SqOps for Cube {}
+    impl Kernels for Cube {}
 }
 
 /// Adds each gradient to its parent, where the graph tracks it.
@@ -255,10 +297,10 @@ impl<B: Kernels, C: CheckpointStrategy> SqOps for Autodiff<B, C> {
                 let (x, w) = ops.state;
                 let [input, weight] = ops.parents;
                 if let Some(parent) = weight {
-                    grads.register::<B>(parent.id, B::dense_weight(x.clone(), w.clone(), dy.clone()));
+                    grads.register::<B>(parent.id, B::dense_weight(x, dy.clone()));
                 }
                 if let Some(parent) = input {
-                    grads.register::<B>(parent.id, B::dense_input(x, w, dy));
+                    grads.register::<B>(parent.id, B::dense_input(w, dy));
                 }
             }
         }

@@ -14,7 +14,7 @@ fn close<const D: usize>(a: Tensor<D>, b: Tensor<D>) {
 
 /// `(batch, inputs, outputs, kernel, stride, pad, height)` that touch every edge: no padding, padding, more padding than the
 /// kernel's half, one channel, tall and wide, strides that do and do not divide the side, single pixels.
-const SHAPES: [(usize, usize, usize, usize, usize, usize, usize); 8] = [
+pub(super) const SHAPES: [(usize, usize, usize, usize, usize, usize, usize); 8] = [
     (3, 2, 4, 3, 1, 1, 9),
     (2, 3, 5, 5, 1, 0, 12),
     (4, 1, 3, 5, 1, 2, 7),

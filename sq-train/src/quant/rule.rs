@@ -42,11 +42,11 @@ pub enum Scale {
 }
 
 /// TWN's threshold, as a share of the mean magnitude (arXiv 1605.04711, section 2.2).
-const TWN_THRESHOLD: f32 = 0.7;
+pub(crate) const TWN_THRESHOLD: f32 = 0.7;
 
 /// Steps of [`lloyd`]. Each is a pass over the weights; from `E|w|` three come within 1 % of the fixed point on Gaussian and
 /// uniform weights (see the test).
-const LLOYD_STEPS: usize = 3;
+pub(crate) const LLOYD_STEPS: usize = 3;
 
 /// All numbers of a layer's quantizer but the learned ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
