@@ -6,6 +6,12 @@
 #error "this is for AArch64"
 #endif
 
+/* The kernels are written so that what they need at a time is in registers. GCC, which gathers sums at the end of a block and
+   moves operands to its beginning, would spill up to a third of them. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns", "no-tree-ter", "no-tree-reassoc")
+#endif
+
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -166,6 +172,21 @@ static inline sq_i32x4 sq_high_i32x4(sq_i32x4 a, sq_i32x4 b)
 {
     const int64x2_t low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
     return vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)));
+}
+#define sq_spread1_u32x4(a, n) vdupq_laneq_u32(a, n)
+SQ_OP(i32x4, lower_i16x8, (sq_i16x8 a), vmovl_s16(vget_low_s16(a)))
+SQ_OP(i32x4, upper_i16x8, (sq_i16x8 a), vmovl_high_s16(a))
+/* A bit for every lane of four pairs of vectors. First a bit of each vector goes to every fourth place of its lanes. */
+static inline uint32_t sq_ge_mask4_i32x4(
+    sq_i32x4 a0, sq_i32x4 b0, sq_i32x4 a1, sq_i32x4 b1, sq_i32x4 a2, sq_i32x4 b2, sq_i32x4 a3, sq_i32x4 b3)
+{
+    const uint32x4_t bits =
+        vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x222200001111u), vcreate_u64(0x888800004444u)));
+    uint32x4_t all = vcgeq_s32(a3, b3);
+    all = vsliq_n_u32(vcgeq_s32(a2, b2), all, 4);
+    all = vsliq_n_u32(vcgeq_s32(a1, b1), all, 4);
+    all = vsliq_n_u32(vcgeq_s32(a0, b0), all, 4);
+    return vaddvq_u32(vandq_u32(all, bits));
 }
 static inline int32_t sq_total_i32x4(sq_i32x4 a) { return vaddvq_s32(a); }
 

@@ -3,6 +3,7 @@
 //! Functions that read or write memory are unsafe: the caller sees to it that all elements are in range.
 
 use core::arch::aarch64::*;
+use core::arch::asm;
 
 macro_rules! operations {
     ($($name:ident $(<$n:ident>)? ($($arg:ident: $ty:ty),*) -> $out:ty = $body:expr;)*) => { $(
@@ -104,7 +105,20 @@ operations! {
     and_u8x16(a: U8x16, b: U8x16) -> U8x16 = vandq_u8(a, b);
     or_u8x16(a: U8x16, b: U8x16) -> U8x16 = vorrq_u8(a, b);
     xor_u8x16(a: U8x16, b: U8x16) -> U8x16 = veorq_u8(a, b);
-    add_u8x16(a: U8x16, b: U8x16) -> U8x16 = vaddq_u8(a, b);
+    add_u8x16(a: U8x16, b: U8x16) -> U8x16 = {
+        // LLVM would add the counts of a whole block first, and spill them.
+        let mut sum = a;
+        // SAFETY: reads and writes these registers alone.
+        unsafe {
+            asm!(
+                "add {sum:v}.16b, {sum:v}.16b, {b:v}.16b",
+                sum = inout(vreg) sum,
+                b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        sum
+    };
     sub_u8x16(a: U8x16, b: U8x16) -> U8x16 = vsubq_u8(a, b);
     min_u8x16(a: U8x16, b: U8x16) -> U8x16 = vminq_u8(a, b);
     max_u8x16(a: U8x16, b: U8x16) -> U8x16 = vmaxq_u8(a, b);
@@ -193,5 +207,21 @@ operations! {
         let low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
         vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)))
     };
+    spread1_u32x4<N>(a: U32x4) -> U32x4 = vdupq_laneq_u32::<N>(a);
+    lower_i16x8(a: I16x8) -> I32x4 = vmovl_s16(vget_low_s16(a));
+    upper_i16x8(a: I16x8) -> I32x4 = vmovl_high_s16(a);
     total_i32x4(a: I32x4) -> i32 = vaddvq_s32(a);
+}
+
+/// A bit for every lane of four pairs of vectors. First a bit of each vector goes to every fourth place of its lanes.
+#[inline]
+#[target_feature(enable = "neon")]
+pub fn ge_mask4_i32x4(
+    a0: I32x4, b0: I32x4, a1: I32x4, b1: I32x4, a2: I32x4, b2: I32x4, a3: I32x4, b3: I32x4,
+) -> u32 {
+    let mut all = vcgeq_s32(a3, b3);
+    for (a, b) in [(a2, b2), (a1, b1), (a0, b0)] {
+        all = vsliq_n_u32::<4>(vcgeq_s32(a, b), all);
+    }
+    vaddvq_u32(vandq_u32(all, vmulq_n_u32(lane_bits(), 0x1111)))
 }

@@ -67,6 +67,13 @@ fn apply(b: &Builder, bufs: &Bufs, name: &str) -> Expr {
         "not" => Expr::Un(UnOp::Not, load(0, t).into()),
         "popcnt" => load(0, t).popcnt(),
         "ge_mask" => vector(VecOp::Mask, &[load(0, t).ge(load(1, t))]),
+        "ge_mask4" => {
+            let pair = |i: usize| load(i % 3, t).ge(load((i + 1) % 4, t));
+            vector(VecOp::Mask, &(0..4).map(pair).collect::<Vec<_>>())
+        }
+        "spread1" => vector(VecOp::Spread { group: 1, at: 3 }, &[load(1, t)]),
+        "lower" => vector(VecOp::Half(0), &[load(1, t)]),
+        "upper" => vector(VecOp::Half(1), &[load(1, t)]),
         "high" => vector(VecOp::High, &[load(0, t), load(1, t)]),
         "total" => vector(VecOp::Total, &[load(0, t)]),
         "pairs" => vector(VecOp::Pairs, &[load(0, t)]),

@@ -82,20 +82,32 @@ pub fn on_vectors(k: &Kernel, e: &Expr) -> bool {
     k.ty(e).lanes() > 1 || e.operands().any(|a| k.ty(a).lanes() > 1)
 }
 
-/// The function of a vector operation, the same in both languages, and the shift's amount, which is part of the operation: the
-/// result's type and, where it does not follow from that, the operands'.
-pub fn vector_operation(k: &Kernel, e: &Expr) -> (String, Option<i64>) {
+/// A vector operation as both languages call it.
+pub struct VectorCall<'e> {
+    /// The function: what it does, the result's type and, where it does not follow from that, the operands'.
+    pub name: String,
+    /// A number that is part of the operation: by how much lanes are shifted, which of them are taken.
+    pub number: Option<i64>,
+    /// The other arguments.
+    pub args: Vec<&'e Expr>,
+}
+
+/// The call of a vector operation.
+pub fn vector_operation<'e>(k: &Kernel, e: &'e Expr) -> VectorCall<'e> {
     let ty = k.ty(e);
     let of = |i: usize| k.ty(e.operands().nth(i).expect("vector operations have operands"));
+    let mut args: Vec<&Expr> = e.operands().collect();
+    let mut number = None;
     let name = match e {
-        Expr::Bin(op @ (BinOp::Shl | BinOp::Shr), _, by) => {
+        Expr::Bin(op @ (BinOp::Shl | BinOp::Shr), a, by) => {
             let Expr::Vector(VecOp::Splat(_), amount) = &**by else {
                 unreachable!("lanes are shifted by one constant")
             };
             let Expr::Lit(Lit::Int(n, _)) = amount[0] else {
                 unreachable!("lanes are shifted by one constant")
             };
-            return (format!("{}_{ty}", operation(*op)), Some(n));
+            (number, args) = (Some(n), vec![&**a]);
+            format!("{}_{ty}", operation(*op))
         }
         Expr::Bin(op, a, _) => format!("{}_{}", operation(*op), k.ty(a)),
         Expr::Un(op, _) => match op {
@@ -105,10 +117,32 @@ pub fn vector_operation(k: &Kernel, e: &Expr) -> (String, Option<i64>) {
         },
         Expr::Cast(..) => format!("cast_{ty}_{}", of(0)),
         Expr::Select(..) => format!("select_{ty}"),
+        Expr::Vector(VecOp::Mask, vectors) if vectors.iter().all(|v| matches!(v, Expr::Bin(..))) => {
+            let Expr::Bin(compare, a, _) = &vectors[0] else {
+                unreachable!("matched above")
+            };
+            args = vectors.iter().flat_map(Expr::operands).collect();
+            let many = if vectors.len() == 1 {
+                String::new()
+            } else {
+                vectors.len().to_string()
+            };
+            format!("{}_mask{many}_{}", operation(*compare), k.ty(a))
+        }
         Expr::Vector(op, _) => match op {
             VecOp::Splat(_) => format!("splat_{ty}"),
             VecOp::Bits(_) => format!("bits_{ty}_{}", of(0)),
             VecOp::Dot => format!("dot_{ty}_{}_{}", of(1), of(2)),
+            VecOp::DotGroup(at) => {
+                number = Some((*at).into());
+                format!("dot_group_{ty}_{}_{}", of(1), of(2))
+            }
+            VecOp::Spread { group, at } => {
+                number = Some((*at).into());
+                format!("spread{group}_{ty}")
+            }
+            VecOp::Half(0) => format!("lower_{}", of(0)),
+            VecOp::Half(_) => format!("upper_{}", of(0)),
             VecOp::Lookup => format!("lookup_{}", of(1)),
             VecOp::High => format!("high_{}", of(0)),
             VecOp::Pairs => format!("pairs_{}", of(0)),
@@ -117,7 +151,7 @@ pub fn vector_operation(k: &Kernel, e: &Expr) -> (String, Option<i64>) {
         },
         Expr::Lit(_) | Expr::Var(_) | Expr::Load(..) | Expr::LoadN { .. } => unreachable!("no operation"),
     };
-    (name, None)
+    VectorCall { name, number, args }
 }
 
 /// What a load of `group` elements into a vector is called.

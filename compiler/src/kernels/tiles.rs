@@ -30,6 +30,8 @@ pub struct Site {
     pub y: Expr,
     /// Column.
     pub x: Expr,
+    /// The same as distances from the tile's origin, known here.
+    pub at: [usize; 2],
 }
 
 /// Sites that see the same taps, for one block of outputs.
@@ -44,7 +46,7 @@ pub struct Tile<'a> {
     /// Which block of `lanes * blocks` outputs.
     pub block: Expr,
     /// Which of the blocks that were prepared together.
-    pub slot: usize,
+    pub slot: Expr,
 }
 
 impl Tile<'_> {
@@ -78,13 +80,36 @@ impl Shape {
     }
 }
 
+/// A vector of sums of several outputs.
+#[derive(Clone, Debug)]
+pub enum Sum {
+    /// As they are.
+    Whole(Expr),
+    /// `live - 2 * wrong` of products that are -1 or +1: how many there are, and how many are -1.
+    Counted {
+        /// Products that are not 0.
+        live: Expr,
+        /// Products that are -1.
+        wrong: Expr,
+    },
+}
+
+impl Sum {
+    fn whole(self) -> Expr {
+        match self {
+            Sum::Whole(sum) => sum,
+            Sum::Counted { live, wrong } => live - (wrong.clone() + wrong),
+        }
+    }
+}
+
 /// How a family takes sums.
 pub trait Sums {
     /// What the outermost loop does first for the outputs of a block, one of [`Shape::slots`].
-    fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: usize) {}
+    fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: &Expr) {}
 
     /// The sums of a tile's sites, `[site][vector]`, as [`Shape::sums`].
-    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>>;
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>>;
 }
 
 /// Builds the kernel of `job`, whose operand is `given` with the range of its elements: the family may make another of it.
@@ -140,9 +165,9 @@ impl<S: Sums> Nest<'_, S> {
     /// The outputs `g * group ..`, of which there are `valid`.
     fn group(&self, b: &mut Builder, g: &Expr, group: usize, valid: usize) {
         let blocks = group / self.shape.outputs();
-        for slot in 0..blocks {
-            self.family.prepare(b, &(g.clone() * idx(blocks) + idx(slot)), slot);
-        }
+        b.each("slot", blocks, false, |b, slot| {
+            self.family.prepare(b, &(g.clone() * idx(blocks) + slot.clone()), &slot);
+        });
         let job = self.job;
         let [kh, kw] = job.kernel();
         let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
@@ -200,40 +225,74 @@ impl<S: Sums> Nest<'_, S> {
             _ => vec![],
         };
         let blocks = group / self.shape.outputs();
-        for slot in 0..blocks {
-            let index = b.val("block", g.clone() * idx(blocks) + idx(slot));
-            let outputs = self.outputs(b, at, &index, slot);
+        b.each("slot", blocks, false, |b, slot| {
+            let index = b.val("block", g.clone() * idx(blocks) + slot.clone());
+            let outputs = self.outputs(b, at, &index, &slot);
             for (t, sums) in outputs.into_iter().enumerate() {
                 let col = idx(at.col.start) + at.first.clone() + idx(t);
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
                     VectorFinish::Threshold(table) => {
-                        for (q, sum) in sums.into_iter().enumerate() {
-                            let lane = slot * self.shape.outputs() + q * self.shape.lanes;
-                            let mask = self.mask(b, sum, *table, first.clone() + idx(q * self.shape.lanes));
-                            b.set(bits[t], Expr::Var(bits[t]) | (mask << int(lane as i64, Ty::U32)));
-                        }
+                        self.masks(b, sums, *table, first, |b, q, mask| {
+                            let at = slot.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
+                            b.set(bits[t], Expr::Var(bits[t]) | (mask << at.cast(Ty::U32)));
+                        });
                     }
-                    finish => finish.store(b, self.job, self.shape, self.y, sums, first, valid, (row.clone(), col)),
+                    finish => {
+                        let sums = sums.into_iter().map(|s| b.val("sum", s.whole())).collect();
+                        finish.store(b, self.job, self.shape, self.y, sums, first, valid, (row.clone(), col));
+                    }
                 }
             }
-        }
+        });
         for (t, bits) in bits.into_iter().enumerate() {
             let col = idx(at.col.start) + at.first.clone() + idx(t);
             b.store(self.y, self.job.y.at(g.clone(), row.clone(), col), Expr::Var(bits));
         }
     }
 
-    fn mask(&self, b: &Builder, sum: Expr, table: Buf, at: Expr) -> Expr {
-        let threshold = b.load_n(table, at, self.shape.lanes, self.shape.sums());
-        match self.shape.lanes {
-            1 => sum.ge(threshold).cast(Ty::U32),
-            _ => Expr::Vector(VecOp::Mask, vec![sum.ge(threshold)]),
+    /// Which sums reach the thresholds from `at` on: hands `use_mask` the number of a vector and the bits from it on.
+    fn masks(
+        &self,
+        b: &mut Builder,
+        sums: Vec<Sum>,
+        table: Buf,
+        at: Expr,
+        mut use_mask: impl FnMut(&mut Builder, usize, Expr),
+    ) {
+        let (lanes, ty) = (self.shape.lanes, self.shape.sums());
+        let group = if self.job.simd.has(&format!("ge_mask4_{ty}")) {
+            4
+        } else {
+            1
+        };
+        let mut reached = vec![];
+        for (q, sum) in sums.into_iter().enumerate() {
+            let threshold = b.load_n(table, at.clone() + idx(q * lanes), lanes, ty);
+            reached.push(match sum {
+                Sum::Whole(sum) => sum.ge(threshold),
+                // The limit is the same for all pixels, the sum is not.
+                Sum::Counted { live, wrong } => {
+                    let one = splat(int(1, Ty::I32), ty);
+                    let limit = Expr::Bin(BinOp::Shr, (live - threshold).into(), one.into());
+                    b.val("limit", limit).ge(wrong)
+                }
+            });
+        }
+        let mut q = 0;
+        while q < reached.len() {
+            let n = if q + group <= reached.len() { group } else { 1 };
+            let mask = match lanes {
+                1 => reached[q].clone().cast(Ty::U32),
+                _ => Expr::Vector(VecOp::Mask, reached[q..q + n].to_vec()),
+            };
+            use_mask(b, q, mask);
+            q += n;
         }
     }
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
-    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: usize) -> Vec<Vec<Expr>> {
+    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: &Expr) -> Vec<Vec<Sum>> {
         let geom = &self.job.geom;
         let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
         for t in 0..at.count {
@@ -242,6 +301,7 @@ impl<S: Sums> Nest<'_, S> {
                     let site = Site {
                         y: at.i.clone() * idx(at.row.step) + idx(rows.base),
                         x: (at.first.clone() + idx(t)) * idx(at.col.step) + idx(cols.base),
+                        at: [rows.base, t * at.col.step + cols.base],
                     };
                     sites.push((t, *rows, *cols, site));
                 }
@@ -249,7 +309,7 @@ impl<S: Sums> Nest<'_, S> {
         }
         debug_assert!(geom.groups == 1);
         let same = |a: &Taps, b: &Taps| (a.first, a.count) == (b.first, b.count);
-        let mut best: Vec<Option<Vec<Expr>>> = vec![None; at.count];
+        let mut best: Vec<Option<Vec<Sum>>> = vec![None; at.count];
         while let Some((_, rows, cols, _)) = sites.first().cloned() {
             let (now, later): (Vec<_>, Vec<_>) = sites
                 .into_iter()
@@ -257,7 +317,10 @@ impl<S: Sums> Nest<'_, S> {
             sites = later;
             let tile: Vec<Site> = now.iter().map(|(.., s)| s.clone()).collect();
             let sums = match rows.count * cols.count {
-                0 => vec![vec![splat(int(0, Ty::I32), self.shape.sums()); self.shape.blocks]; tile.len()],
+                0 => {
+                    let zero = Sum::Whole(splat(int(0, Ty::I32), self.shape.sums()));
+                    vec![vec![zero; self.shape.blocks]; tile.len()]
+                }
                 _ => self.family.sums(
                     b,
                     &Tile {
@@ -265,21 +328,34 @@ impl<S: Sums> Nest<'_, S> {
                         rows,
                         cols,
                         block: block.clone(),
-                        slot,
+                        slot: slot.clone(),
                     },
                 ),
             };
             for ((t, ..), sums) in now.iter().zip(sums) {
                 best[*t] = Some(match best[*t].take() {
                     None => sums,
-                    Some(before) => before.into_iter().zip(sums).map(|(a, s)| a.max(s)).collect(),
+                    Some(before) => before
+                        .into_iter()
+                        .zip(sums)
+                        .map(|(a, s)| self.greater(b, a, s))
+                        .collect(),
                 });
             }
         }
-        let named = |b: &mut Builder, sums: Vec<Expr>| sums.into_iter().map(|s| b.val("sum", s)).collect();
-        best.into_iter()
-            .map(|s| named(b, s.expect("an output has a site")))
-            .collect()
+        best.into_iter().map(|s| s.expect("an output has a site")).collect()
+    }
+
+    fn greater(&self, b: &mut Builder, left: Sum, right: Sum) -> Sum {
+        match (left, right) {
+            (Sum::Counted { live, wrong: a }, Sum::Counted { live: other, wrong })
+                if live == other && self.job.simd.has(&format!("min_{}", self.shape.sums())) =>
+            {
+                let wrong = b.val("wrong", a.min(wrong));
+                Sum::Counted { live, wrong }
+            }
+            (left, right) => Sum::Whole(b.val("sum", left.whole().max(right.whole()))),
+        }
     }
 }
 
@@ -295,7 +371,7 @@ struct Pixels<'a> {
 
 /// The epilogue with its tables; outputs beyond the last are padding.
 enum VectorFinish {
-    /// -1 wherever the table's padding is the greatest number.
+    /// -1 wherever the table's padding is.
     Threshold(Buf),
     /// `clamp((sum * mul + add) >> shift)` in 32 bits, which are enough; of the product the high half, if there is a left shift
     /// to come before.
@@ -314,6 +390,8 @@ enum VectorFinish {
 impl VectorFinish {
     fn declare(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
         let padded = job.y.c.next_multiple_of(shape.outputs().max(WORD));
+        // No sum is beyond, so it is the same for thresholds; and differences from them stay small.
+        let never = bound + 1;
         let table = |values: &mut dyn Iterator<Item = i64>, rest: i64| {
             let mut all: Vec<i64> = values.collect();
             all.resize(padded, rest);
@@ -321,7 +399,7 @@ impl VectorFinish {
         };
         match job.epilogue {
             Epilogue::Threshold(t) => {
-                let values = table(&mut t.iter().map(|&v| v.into()), i32::MAX.into());
+                let values = table(&mut t.iter().map(|&v| i64::from(v).clamp(-never, never)), never);
                 VectorFinish::Threshold(b.constants("threshold", Ty::I32, values))
             }
             Epilogue::Requant {

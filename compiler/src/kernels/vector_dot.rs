@@ -7,7 +7,7 @@
 
 use super::im2col;
 use super::nest::Job;
-use super::tiles::{self, Shape, Sums, Tile};
+use super::tiles::{self, Shape, Sum, Sums, Tile};
 use super::view::Layout;
 use super::window::Taps;
 use crate::ir::{Depth, Elem, WeightData};
@@ -389,7 +389,7 @@ struct Dot<'a> {
 }
 
 impl Sums for Dot<'_> {
-    fn prepare(&self, b: &mut Builder, block: &Expr, slot: usize) {
+    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr) {
         let Weights::Codes { packed, depth, bytes } = self.weights else {
             return;
         };
@@ -411,14 +411,14 @@ impl Sums for Dot<'_> {
                         // The code 3 does not occur; the verifier does not know.
                         _ => (byte - one.clone()).min(one),
                     };
-                    let step = idx(slot * chunks * per) + chunk.clone() * idx(per) + idx(place);
+                    let step = slot.clone() * idx(chunks * per) + chunk.clone() * idx(per) + idx(place);
                     b.store(bytes, (step * idx(vectors) + q.clone()) * idx(width), weight);
                 }
             });
         });
     }
 
-    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let [rows, cols, steps] = tile.loops(self.job, self.job.inputs() / SHARE);
         let ty = self.machine.sums();
         // A pair of products in 16 bits: as many as fit before sums are widened.
@@ -449,7 +449,7 @@ impl Sums for Dot<'_> {
             let corrected = row
                 .iter()
                 .enumerate()
-                .map(|(q, &v)| self.corrections.apply(b, self.job, tile, q, Expr::Var(v)));
+                .map(|(q, &v)| Sum::Whole(self.corrections.apply(b, self.job, tile, q, Expr::Var(v))));
             out.push(corrected.collect());
         }
         out
@@ -536,7 +536,7 @@ impl Dot<'_> {
             }
             Weights::Codes { bytes, depth, .. } => {
                 let (_, per) = code(depth);
-                step = idx(tile.slot * steps(self.job).next_multiple_of(per)) + step;
+                step = tile.slot.clone() * idx(steps(self.job).next_multiple_of(per)) + step;
                 (bytes, SHARE * self.shape.lanes)
             }
         };
@@ -729,7 +729,7 @@ impl Codes<'_> {
 }
 
 impl Sums for Codes<'_> {
-    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let (bits, per) = code(self.depth);
         let (machine, shape, places) = (self.machine, self.shape, self.places());
         let scales: Vec<u32> = (0..8).filter(|s| places.iter().any(|p| p.scale == *s)).collect();
@@ -845,6 +845,6 @@ impl Sums for Codes<'_> {
                 }
             }
         };
-        vec![(0..shape.blocks).map(|q| output(b, q)).collect()]
+        vec![(0..shape.blocks).map(|q| Sum::Whole(output(b, q))).collect()]
     }
 }

@@ -3,7 +3,7 @@
 
 use super::im2col;
 use super::nest::Job;
-use super::tiles::{self, Shape, Sums, Tile};
+use super::tiles::{self, Shape, Sum, Sums, Tile};
 use super::vector_dot::{Corrections, Operand, at_place, bound, code, pixels};
 use super::view::Layout;
 use crate::ir::{Depth, Elem};
@@ -138,7 +138,7 @@ fn each(b: &mut Builder, steps: usize, body: impl Fn(&mut Builder, Expr)) {
 
 /// Expanded weights lie `[slot][step][output of the block][16]`.
 impl Sums for Rows<'_> {
-    fn prepare(&self, b: &mut Builder, block: &Expr, slot: usize) {
+    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr) {
         let (bits, per) = code(self.depth);
         let chunks = row(self.job, self.depth) / LANES / per;
         b.each("o", BLOCK, false, |b, q| {
@@ -154,14 +154,14 @@ impl Sums for Rows<'_> {
                         // The code 3 does not occur; the verifier does not know.
                         _ => (byte - one.clone()).min(one),
                     };
-                    let step = idx(slot * chunks * per) + chunk.clone() * idx(per) + idx(place);
+                    let step = slot.clone() * idx(chunks * per) + chunk.clone() * idx(per) + idx(place);
                     b.store(self.bytes, (step * idx(BLOCK) + q.clone()) * idx(LANES), weight);
                 }
             });
         });
     }
 
-    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let [_, inputs, _, kw] = self.job.weights.shape;
         let geom = &self.job.geom;
         let row = row(self.job, self.depth);
@@ -175,7 +175,7 @@ impl Sums for Rows<'_> {
             b.each("kx", cols, false, |b, kx| {
                 each(b, steps, |b, c| {
                     let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
-                    let step = idx(tile.slot * row / LANES) + tap * idx(inputs / LANES) + c.clone();
+                    let step = tile.slot.clone() * idx(row / LANES) + tap * idx(inputs / LANES) + c.clone();
                     let first = b.val("first", step * idx(BLOCK * LANES));
                     let operand = |b: &mut Builder, s: usize| {
                         let site = &tile.sites[s];
@@ -202,7 +202,7 @@ impl Sums for Rows<'_> {
         for sums in &sums {
             out.push(
                 (0..BLOCK)
-                    .map(|q| self.corrections.apply(b, self.job, tile, q, Expr::Var(sums[q])))
+                    .map(|q| Sum::Whole(self.corrections.apply(b, self.job, tile, q, Expr::Var(sums[q]))))
                     .collect(),
             );
         }

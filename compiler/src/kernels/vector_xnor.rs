@@ -2,7 +2,7 @@
 //! lanes. Where the vector unit counts the bits of bytes only, counts are summed in bytes as long as these hold them.
 
 use super::nest::Job;
-use super::tiles::{self, Shape, Sums, Tile};
+use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
 use super::window::Taps;
 use super::xnor;
@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 
 /// Words that a byte counts: each adds at most 8.
 const WORDS_PER_BYTE: usize = 31;
+
+/// Words of a row of taps that straight-line code takes.
+const STRAIGHT: usize = 8;
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
@@ -75,10 +78,11 @@ pub fn build(job: &Job) -> Kernel {
             blocks: 4,
             pixels: 2,
         },
+        // Twelve sums, four weights and the signs of a row of taps stay in 32 registers; with sixteen sums compilers spill.
         _ => Shape {
             lanes,
-            blocks: 8,
-            pixels: 2,
+            blocks: 4,
+            pixels: 3,
         },
     };
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
@@ -126,10 +130,11 @@ fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is:
 }
 
 impl Sums for Xnor<'_> {
-    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
         // The loop over words is cut so that a byte holds the counts of an inner one.
-        let inner = (1..=words.min(WORDS_PER_BYTE))
+        let most = if self.spreads() { STRAIGHT } else { WORDS_PER_BYTE };
+        let inner = (1..=words.min(most))
             .rev()
             .find(|d| words.is_multiple_of(*d))
             .expect("1 divides");
@@ -142,17 +147,14 @@ impl Sums for Xnor<'_> {
         let mut at = vec![];
         let flush = (!self.whole).then_some(depth);
         self.level(b, tile, loops, flush, &mut at, &sums);
-        let wrong = |v: Var| Expr::Var(v).cast(self.shape.sums());
-        let mut out = vec![];
-        for row in &sums {
-            let mut vectors = vec![];
-            for (q, &v) in row.iter().enumerate() {
-                let live = self.live(b, tile, q);
-                vectors.push(b.val("s", live - (wrong(v) + wrong(v))));
-            }
-            out.push(vectors);
-        }
-        out
+        let live: Vec<Expr> = (0..self.shape.blocks).map(|q| self.live(b, tile, q)).collect();
+        let counted = |(live, wrong): (&Expr, &Var)| Sum::Counted {
+            live: live.clone(),
+            wrong: Expr::Var(*wrong).cast(self.shape.sums()),
+        };
+        sums.iter()
+            .map(|row| live.iter().zip(row).map(counted).collect())
+            .collect()
     }
 }
 
@@ -183,31 +185,112 @@ impl Xnor<'_> {
             }
             return;
         }
-        match at.len() {
-            4 => self.step(b, tile, loops[3], at, sums),
-            d => {
-                let name = ["ky", "kx", "part", "w"][d];
-                // Two or three words a pixel are not worth a loop.
-                b.each(name, loops[d], d == 3 && loops[3] <= 4, |b, i| {
-                    at.push(i);
-                    self.level(b, tile, loops, flush, at, sums);
-                    at.pop();
-                });
+        if at.len() == 3 {
+            if self.spreads() {
+                let signs = self.signs(b, tile, at, loops[3]);
+                return (0..loops[3]).for_each(|w| self.step(b, tile, at, (loops[3], idx(w)), &signs[w], sums));
             }
+            // Two or three words a pixel are not worth a loop.
+            return b.each("w", loops[3], loops[3] <= 4, |b, w| {
+                let signs = self.word(b, tile, at, loops[3], &w);
+                self.step(b, tile, at, (loops[3], w), &signs, sums);
+            });
         }
+        b.each(["ky", "kx", "part"][at.len()], loops[at.len()], false, |b, i| {
+            at.push(i);
+            self.level(b, tile, loops, flush, at, sums);
+            at.pop();
+        });
     }
 
-    /// One word of signs of every site.
-    fn step(&self, b: &mut Builder, tile: &Tile, inner: usize, at: &[Expr], sums: &[Vec<Var>]) {
+    /// Where a site's signs of a tap are.
+    fn tap(&self, site: &Site, at: &[Expr], w: Expr) -> Expr {
+        let geom = &self.job.geom;
+        let y = site.y.clone() + at[0].clone() * idx(geom.dilation[0]);
+        let x = site.x.clone() + at[1].clone() * idx(geom.dilation[1]);
+        self.job.x.at(w, y, x)
+    }
+
+    /// Whether one lane of a vector of words can be put into all.
+    fn spreads(&self) -> bool {
+        self.job.simd.has(&format!("spread1_{}", self.words()))
+    }
+
+    fn words(&self) -> Ty {
+        Ty::U32.times(self.shape.lanes as u8)
+    }
+
+    /// One word of signs of every site, in all lanes.
+    fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize, w: &Expr) -> Vec<Expr> {
+        let word = at[2].clone() * idx(inner) + w.clone();
+        let signs = |site: &Site| {
+            let v = b.load_n(self.x, self.tap(site, at, word.clone()), 1, self.words());
+            b.val("signs", v)
+        };
+        tile.sites.iter().map(signs).collect()
+    }
+
+    /// `inner` words of signs of every site, `[word][site]`, in all lanes. Neighbours see the same pixels: words
+    /// are loaded once for all sites of a row, several at a time.
+    fn signs(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize) -> Vec<Vec<Expr>> {
+        let (ty, lanes) = (self.words(), self.shape.lanes);
+        let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (s, site) in tile.sites.iter().enumerate() {
+            rows.entry(site.at[0]).or_default().push(s);
+        }
+        let mut signs = vec![vec![None; tile.sites.len()]; inner];
+        for sites in rows.into_values() {
+            let first = *sites
+                .iter()
+                .min_by_key(|&&s| tile.sites[s].at[1])
+                .expect("a row has a site");
+            let words = |s: usize| (tile.sites[s].at[1] - tile.sites[first].at[1]) * self.job.x.pixel();
+            let end = sites.iter().map(|&s| words(s) + inner).max().expect("a row has a site");
+            let base = self.tap(&tile.sites[first], at, at[2].clone() * idx(inner));
+            let base = b.val("row_words", base);
+            let mut loaded: BTreeMap<usize, Expr> = BTreeMap::new();
+            let mut spread: BTreeMap<usize, Expr> = BTreeMap::new();
+            for (w, signs) in signs.iter_mut().enumerate() {
+                for &s in &sites {
+                    let word = words(s) + w;
+                    let known = spread.entry(word).or_insert_with(|| {
+                        let vector = word / lanes;
+                        let value = if (vector + 1) * lanes <= end {
+                            let four = loaded.entry(vector).or_insert_with(|| {
+                                let v = b.load_n(self.x, base.clone() + idx(vector * lanes), lanes, ty);
+                                b.val("row", v)
+                            });
+                            let at = (word % lanes) as u8;
+                            Expr::Vector(VecOp::Spread { group: 1, at }, vec![four.clone()])
+                        } else {
+                            b.load_n(self.x, base.clone() + idx(word), 1, ty)
+                        };
+                        b.val("signs", value)
+                    });
+                    signs[s] = Some(known.clone());
+                }
+            }
+        }
+        let all = |row: Vec<Option<Expr>>| row.into_iter().map(|s| s.expect("every site has a row")).collect();
+        signs.into_iter().map(all).collect()
+    }
+
+    /// One word of `signs` of every site; of the words that `at` begins with, number `w` of `inner`.
+    fn step(
+        &self,
+        b: &mut Builder,
+        tile: &Tile,
+        at: &[Expr],
+        (inner, w): (usize, Expr),
+        signs: &[Expr],
+        sums: &[Vec<Var>],
+    ) {
         let [_, inputs, kh, kw] = self.job.weights.shape;
-        let (words, geom) = (inputs.div_ceil(WORD), &self.job.geom);
-        let (ky, kx) = (at[0].clone(), at[1].clone());
-        let w = at[2].clone() * idx(inner) + at[3].clone();
-        let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
-        let step = (tile.block.clone() * idx(kh * kw) + tap) * idx(words) + w.clone();
+        let words = inputs.div_ceil(WORD);
+        let tap = (idx(tile.rows.first) + at[0].clone()) * idx(kw) + idx(tile.cols.first) + at[1].clone();
+        let step = (tile.block.clone() * idx(kh * kw) + tap) * idx(words) + at[2].clone() * idx(inner) + w;
         let first = b.val("first", step * idx(self.shape.outputs()));
-        let lanes = self.shape.lanes;
-        let ty = Ty::U32.times(lanes as u8);
+        let (lanes, ty) = (self.shape.lanes, self.words());
         let plane = |b: &mut Builder, name: &str, buf: Buf| -> Vec<Expr> {
             let load = |b: &mut Builder, q: usize| {
                 let v = b.load_n(buf, first.clone() + idx(q * lanes), lanes, ty);
@@ -217,11 +300,7 @@ impl Xnor<'_> {
         };
         let plus = plane(b, "plus_w", self.plus);
         let live = self.live.map(|l| plane(b, "live_w", l));
-        for (site, sums) in tile.sites.iter().zip(sums) {
-            let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
-            let x = site.x.clone() + kx.clone() * idx(geom.dilation[1]);
-            let signs = b.load_n(self.x, self.job.x.at(w.clone(), y, x), 1, ty);
-            let signs = b.val("signs", signs);
+        for (signs, sums) in signs.iter().zip(sums) {
             for (q, &sum) in sums.iter().enumerate() {
                 let differ = plus[q].clone() ^ signs.clone();
                 let differ = match &live {

@@ -408,17 +408,34 @@ impl Translator<'_> {
                 self.insts.extend((0..n).map(|l| Inst::Pick(d + l, table, at[1] + l)));
                 self.release([(table, Some(16))]);
             }
-            VecOp::Dot => {
+            VecOp::Dot | VecOp::DotGroup(_) => {
                 let (product, share) = (self.take(1), Reg::from(types[1].lanes()) / n);
                 for l in 0..n {
                     self.insts.push(Inst::Copy(d + l, at[0] + l));
-                    for j in l * share..(l + 1) * share {
-                        self.insts
-                            .push(Inst::Bin(BinOp::Mul, Ty::I32, product, at[1] + j, at[2] + j));
+                    let group = match op {
+                        VecOp::DotGroup(group) => Reg::from(group),
+                        _ => l,
+                    };
+                    for j in 0..share {
+                        let (a, b) = (at[1] + l * share + j, at[2] + group * share + j);
+                        self.insts.push(Inst::Bin(BinOp::Mul, Ty::I32, product, a, b));
                         self.insts.push(add(ty.scalar(), d + l, product));
                     }
                 }
                 self.release([(product, Some(1))]);
+            }
+            VecOp::Spread { group, at: g } => {
+                // The vector may be what is updated.
+                let (group, g) = (Reg::from(group), Reg::from(g));
+                let lanes = self.take(group as u8);
+                self.insts
+                    .extend((0..group).map(|l| Inst::Copy(lanes + l, at[0] + g * group + l)));
+                self.insts.extend((0..n).map(|l| Inst::Copy(d + l, lanes + l % group)));
+                self.release([(lanes, Some(group as u8))]);
+            }
+            VecOp::Half(half) => {
+                let first = at[0] + Reg::from(half) * n;
+                self.insts.extend((0..n).map(|l| Inst::Copy(d + l, first + l)));
             }
             VecOp::High => {
                 let shift = self.operand(&Expr::Lit(super::Lit::Int(32, Ty::I64)));
@@ -446,9 +463,11 @@ impl Translator<'_> {
                 let sum = self.take(1);
                 let zero = self.operand(&Expr::Lit(super::Lit::Int(0, Ty::U32)));
                 self.insts.push(Inst::Copy(sum, zero.0));
-                for l in (0..Reg::from(types[0].lanes())).rev() {
-                    self.insts.push(Inst::Bin(BinOp::Add, Ty::U32, sum, sum, sum));
-                    self.insts.push(Inst::Bin(BinOp::Or, Ty::U32, sum, sum, at[0] + l));
+                for &vector in at.iter().rev() {
+                    for l in (0..Reg::from(types[0].lanes())).rev() {
+                        self.insts.push(Inst::Bin(BinOp::Add, Ty::U32, sum, sum, sum));
+                        self.insts.push(Inst::Bin(BinOp::Or, Ty::U32, sum, sum, vector + l));
+                    }
                 }
                 self.insts.push(Inst::Copy(d, sum));
                 self.release([(sum, Some(1))]);

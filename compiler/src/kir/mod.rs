@@ -148,6 +148,17 @@ pub enum VecOp {
     /// `acc, a, b`: to each lane of `acc` (`i16` or `i32`) is added the sum of `a * b` over its share of the lanes of `a` and
     /// `b`, which are narrower.
     Dot,
+    /// As `Dot`, but of `b` only the share of this number, for every lane of `acc`; `a` may be as wide as `acc`.
+    DotGroup(u8),
+    /// Lanes `at * group ..` of a vector, `group` of them, again and again.
+    Spread {
+        /// How many; divides the lanes.
+        group: u8,
+        /// Which of the groups.
+        at: u8,
+    },
+    /// The lower (0) or upper (1) half of the lanes, in the type of twice the width.
+    Half(u8),
     /// `table, index`: for each lane of `index` (`u8`, below 16) that lane of `table`, which has 16 of 8 bits.
     Lookup,
     /// The high half of the product of two `i32` lanes.
@@ -156,7 +167,7 @@ pub enum VecOp {
     Pairs,
     /// Sum of all lanes.
     Total,
-    /// A vector of truth values as the bits of a `u32`, lane 0 the lowest; at most 32 lanes.
+    /// Vectors of truth values as the bits of a `u32`, lane 0 of the first the lowest; at most 32 lanes.
     Mask,
 }
 
@@ -476,16 +487,9 @@ impl Kernel {
             Expr::LoadN { ty, .. } => *ty,
             Expr::Vector(op, args) => match op {
                 VecOp::Splat(ty) | VecOp::Bits(ty) => *ty,
-                VecOp::High => self.ty(&args[0]),
-                VecOp::Dot | VecOp::Lookup => {
-                    let (a, b) = (self.ty(&args[0]), self.ty(&args[1]));
-                    if *op == VecOp::Dot {
-                        a
-                    } else {
-                        a.scalar().times(b.lanes())
-                    }
-                }
-                VecOp::Pairs => {
+                VecOp::High | VecOp::Dot | VecOp::DotGroup(_) | VecOp::Spread { .. } => self.ty(&args[0]),
+                VecOp::Lookup => self.ty(&args[0]).scalar().times(self.ty(&args[1]).lanes()),
+                VecOp::Pairs | VecOp::Half(_) => {
                     let ty = self.ty(&args[0]);
                     ty.scalar().wider().times(ty.lanes() / 2)
                 }

@@ -281,6 +281,18 @@ impl Scope<'_> {
                 let wider = matches!(acc.scalar(), Ty::I16 | Ty::I32) && acc.width() > a.width();
                 (acc, wider && byte(a) && byte(b) && share)
             }
+            (VecOp::DotGroup(at), &[acc, a, b]) => {
+                let narrow = |ty: Ty| many(ty) && matches!(ty.scalar(), Ty::U8 | Ty::I8 | Ty::I16);
+                let share = a.lanes() / acc.lanes();
+                let whole = share > 0 && a.lanes().is_multiple_of(acc.lanes());
+                let wide = matches!(acc.scalar(), Ty::I16 | Ty::I32) && acc.width() >= a.width().max(b.width());
+                let there = u32::from(b.lanes()) >= (u32::from(at) + 1) * u32::from(share);
+                (acc, whole && wide && there && narrow(a) && narrow(b))
+            }
+            (VecOp::Spread { group, at }, &[a]) => {
+                let there = group > 0 && a.lanes().is_multiple_of(group) && at < a.lanes() / group;
+                (a, many(a) && there)
+            }
             (VecOp::Lookup, &[table, index]) => {
                 let bytes = table.lanes() == 16 && matches!(table.scalar(), Ty::U8 | Ty::I8);
                 (
@@ -289,7 +301,7 @@ impl Scope<'_> {
                 )
             }
             (VecOp::High, &[a, b]) => (a, many(a) && a == b && a.scalar() == Ty::I32),
-            (VecOp::Pairs, &[a]) => {
+            (VecOp::Pairs | VecOp::Half(0 | 1), &[a]) => {
                 let (scalar, wide) = (a.scalar(), a.scalar().wider());
                 (
                     wide.times(a.lanes() / 2),
@@ -297,7 +309,10 @@ impl Scope<'_> {
                 )
             }
             (VecOp::Total, &[a]) => (a.scalar(), many(a) && a.scalar() != Ty::Bool),
-            (VecOp::Mask, &[a]) => (Ty::U32, many(a) && a.scalar() == Ty::Bool && a.lanes() <= 32),
+            (VecOp::Mask, &[a, ..]) => {
+                let truths = many(a) && a.scalar() == Ty::Bool && all.iter().all(|&b| b == a);
+                (Ty::U32, truths && all.len() * usize::from(a.lanes()) <= 32)
+            }
             _ => (Ty::Bool, false),
         })
     }
@@ -455,9 +470,9 @@ impl Bounds<'_> {
         let k = self.kernel;
         let first = self.expr(&args[0], check)?;
         Ok(match op {
-            VecOp::Splat(_) => first,
+            VecOp::Splat(_) | VecOp::Spread { .. } | VecOp::Half(_) => first,
             VecOp::Bits(to) => all(to),
-            VecOp::Dot => first.plus(self.products(k.ty(&args[0]), &args[1], &args[2], check)?),
+            VecOp::Dot | VecOp::DotGroup(_) => first.plus(self.products(k.ty(&args[0]), &args[1], &args[2], check)?),
             VecOp::Lookup => {
                 let index = self.expr(&args[1], check)?;
                 ensure(!check || between(0, 15).contains(index), || {
@@ -471,7 +486,12 @@ impl Bounds<'_> {
             }
             VecOp::Pairs => first.times(2),
             VecOp::Total => first.times(k.ty(&args[0]).lanes().into()),
-            VecOp::Mask => between(0, (1i128 << k.ty(&args[0]).lanes()) - 1),
+            VecOp::Mask => {
+                for more in &args[1..] {
+                    self.expr(more, check)?;
+                }
+                between(0, (1i128 << (args.len() * usize::from(k.ty(&args[0]).lanes()))) - 1)
+            }
         })
     }
 
@@ -584,7 +604,9 @@ fn addend(v: Var, e: &Expr) -> Option<Addend<'_>> {
         Expr::Bin(BinOp::Add, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Plus(b)),
         Expr::Bin(BinOp::Add, a, b) if is_v(b) && !a.reads(v) => Some(Addend::Plus(a)),
         Expr::Bin(BinOp::Sub, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Minus(b)),
-        Expr::Vector(VecOp::Dot, args) if is_v(&args[0]) && !args[1].reads(v) && !args[2].reads(v) => {
+        Expr::Vector(VecOp::Dot | VecOp::DotGroup(_), args)
+            if is_v(&args[0]) && !args[1].reads(v) && !args[2].reads(v) =>
+        {
             Some(Addend::Dot(&args[1], &args[2]))
         }
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::helpers::Helper;
 use crate::emit::{constants, names, one_line, text};
-use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var, VecOp};
+use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -110,27 +110,13 @@ impl Printer<'_> {
                     self.expr(k, at)
                 )
             }
-            Expr::Vector(VecOp::Mask, args) if matches!(args[0], Expr::Bin(..)) => {
-                let Expr::Bin(op, a, b) = &args[0] else {
-                    unreachable!("matched above")
-                };
-                let t = k.ty(a);
-                format!(
-                    "sq_{}_mask_{t}({}, {})",
-                    text::operation(*op),
-                    self.expr(k, a),
-                    self.expr(k, b)
-                )
-            }
             Expr::Vector(..) | Expr::Un(..) | Expr::Bin(..) | Expr::Cast(..) | Expr::Select(..)
                 if text::on_vectors(k, e) =>
             {
-                let (name, by) = text::vector_operation(k, e);
-                let mut args: Vec<String> = e.operands().map(|a| self.expr(k, a)).collect();
-                if let Some(n) = by {
-                    args[1] = n.to_string();
-                }
-                format!("sq_{name}({})", args.join(", "))
+                let call = text::vector_operation(k, e);
+                let mut args: Vec<String> = call.args.into_iter().map(|a| self.expr(k, a)).collect();
+                args.extend(call.number.map(|n| n.to_string()));
+                format!("sq_{}({})", call.name, args.join(", "))
             }
             Expr::Vector(..) => unreachable!("works on vectors"),
             Expr::Un(op, a) => {

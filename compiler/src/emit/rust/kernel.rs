@@ -1,7 +1,7 @@
 //! Kernels as safe Rust functions over arrays of fixed length.
 
 use crate::emit::{constants, names, text};
-use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var, VecOp};
+use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var};
 use crate::target::Simd;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::quote;
@@ -157,30 +157,17 @@ fn expr(k: &Kernel, e: &Expr) -> TokenStream {
             let op = op(&text::load(*group, *ty), *ty);
             quote!(unsafe { #op(&#name[..], #at) })
         }
-        Expr::Vector(VecOp::Mask, args) if matches!(args[0], Expr::Bin(..)) => {
-            let Expr::Bin(compare, a, b) = &args[0] else {
-                unreachable!("matched above")
-            };
-            let (op, a, b) = (
-                op(&format!("{}_mask", text::operation(*compare)), k.ty(a)),
-                expr(k, a),
-                expr(k, b),
-            );
-            quote!(#op(#a, #b))
-        }
         Expr::Vector(..) | Expr::Un(..) | Expr::Bin(..) | Expr::Cast(..) | Expr::Select(..)
             if text::on_vectors(k, e) =>
         {
-            let (name, by) = text::vector_operation(k, e);
-            let (name, by) = (
-                id(&name),
-                by.map(|n| {
-                    let n = Literal::i64_unsuffixed(n);
-                    quote!(::<#n>)
-                }),
-            );
-            let args = e.operands().take(if by.is_some() { 1 } else { 3 }).map(|a| expr(k, a));
-            quote!(#name #by(#(#args),*))
+            let call = text::vector_operation(k, e);
+            let name = id(&call.name);
+            let number = call.number.map(|n| {
+                let n = Literal::i64_unsuffixed(n);
+                quote!(::<#n>)
+            });
+            let args = call.args.into_iter().map(|a| expr(k, a));
+            quote!(#name #number(#(#args),*))
         }
         Expr::Vector(..) => unreachable!("works on vectors"),
         Expr::Un(op, a) => {
