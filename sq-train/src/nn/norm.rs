@@ -38,6 +38,11 @@ impl Norm {
         y
     }
 
+    /// Sets how much of the running statistics the next batch replaces, 0 to 1; without a number, as usual.
+    pub fn follow(&mut self, weight: Option<f64>) {
+        self.inner.momentum = weight.unwrap_or(BatchNormConfig::new(1).momentum);
+    }
+
     /// Makes the running statistics what the last batch made them; the framework holds an update back until they are read.
     pub fn settle(&self) {
         self.inner.running_mean.value_sync();
