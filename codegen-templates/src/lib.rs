@@ -8,9 +8,11 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("x86_64", include_str!("../targets/x86_64.toml")),
     ("x86_64-avx2", include_str!("../targets/x86_64-avx2.toml")),
     ("x86_64-avx512", include_str!("../targets/x86_64-avx512.toml")),
+    ("x86_64-multi", include_str!("../targets/x86_64-multi.toml")),
     ("aarch64", include_str!("../targets/aarch64.toml")),
     ("aarch64-dotprod", include_str!("../targets/aarch64-dotprod.toml")),
     ("aarch64-i8mm", include_str!("../targets/aarch64-i8mm.toml")),
+    ("aarch64-multi", include_str!("../targets/aarch64-multi.toml")),
     ("cortex-m0", include_str!("../targets/cortex-m0.toml")),
     ("cortex-m0plus", include_str!("../targets/cortex-m0plus.toml")),
     ("cortex-m3", include_str!("../targets/cortex-m3.toml")),
@@ -44,6 +46,12 @@ pub const SIMD: &[(&str, &str, &str)] = &[
         include_str!("../simd/x86_avx512.rs"),
         include_str!("../simd/x86_avx512.h"),
     ),
+];
+
+/// How generated C asks for a processor's instructions: name and text of every `dispatch/<name>.h`.
+pub const DISPATCH: &[(&str, &str)] = &[
+    ("x86_64", include_str!("../dispatch/x86_64.h")),
+    ("aarch64", include_str!("../dispatch/aarch64.h")),
 ];
 
 /// How a generated crate sees one stretch of memory as elements of several types.

@@ -28,6 +28,15 @@ pub struct Compiled {
     pub target: Target,
     /// The target's name.
     pub target_name: String,
+    /// The same for every target that the program picks from at run time, best first; this one is for the other processors.
+    pub variants: Vec<Compiled>,
+}
+
+impl Compiled {
+    /// What [`Compiled::variants`] has, and this.
+    pub fn all(&self) -> impl Iterator<Item = &Compiled> {
+        self.variants.iter().chain([self])
+    }
 }
 
 /// A form of the program that can be shown.
@@ -73,6 +82,34 @@ pub fn compile(
     show(Form::Ir, "import", &model.graph);
     let graph = passes::run(model.graph.clone(), &mut |pass, g| show(Form::Ir, pass, g))?;
 
+    let mut variants = vec![];
+    for name in target.dispatch.iter().flat_map(|d| &d.to) {
+        let variant = Target::load(name)?;
+        variants.push(lowered(
+            model.clone(),
+            graph.clone(),
+            variant,
+            name,
+            options,
+            progress,
+            show,
+        )?);
+    }
+    let mut compiled = lowered(model, graph, target, target_name, options, progress, show)?;
+    compiled.variants = variants;
+    Ok(compiled)
+}
+
+/// The rest of the way, which depends on the target.
+fn lowered(
+    model: Model,
+    graph: Graph,
+    target: Target,
+    target_name: &str,
+    options: &plan::Options,
+    progress: &dyn Progress,
+    show: Show,
+) -> Result<Compiled> {
     progress.begin("plan", 1);
     let plan = plan::plan(&graph, &target, options)?;
     show(Form::Plan, "plan", &plan);
@@ -89,5 +126,6 @@ pub fn compile(
         program,
         target,
         target_name: target_name.to_owned(),
+        variants: vec![],
     })
 }

@@ -3,7 +3,7 @@
 use crate::data::Samples;
 use crate::diag::{Code, Diag, Result};
 use crate::driver::Compiled;
-use crate::emit::{self, Files, Golden, LayerRow, Meta, RuntimeDep};
+use crate::emit::{self, Files, Golden, LayerRow, Meta, RuntimeDep, Variant};
 use crate::inspect::{self, Class};
 use crate::ir::eval::{self, Tensor};
 use crate::ir::{Elem, Graph, Op, Ty};
@@ -101,15 +101,45 @@ pub fn vectors(path: &Path, c: &Compiled, samples: &Samples) -> Result<Vectors> 
 /// The package in `lang`. A crate gets the `Model` trait by `dep`; `flags` are those of the command line that bear on the
 /// code.
 pub fn package(c: &Compiled, lang: Lang, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
-    files(c, &c.program, lang, dep, flags, vectors)
+    let meta = meta(c, flags, vectors);
+    let metas: Vec<Meta> = c
+        .variants
+        .iter()
+        .map(|v| self::meta(v, flags, Vectors::default()))
+        .collect();
+    let variants = c.variants.iter().map(|v| &v.program).zip(&metas);
+    let variants: Vec<Variant> = variants.map(|(program, meta)| Variant { program, meta }).collect();
+    match (&c.target.dispatch, lang) {
+        (None, Lang::Rust) => emit::rust::emit(&c.program, &meta, dep),
+        (None, Lang::C) => emit::c::emit(&c.program, &meta),
+        (Some(d), Lang::Rust) => emit::rust::emit_dispatch(&c.program, &meta, &variants, d, dep),
+        (Some(d), Lang::C) => emit::c::emit_dispatch(&c.program, &meta, &variants, d),
+    }
 }
 
-/// Builds `program`, which is that of `c` or a part of it, in the directory `work`, to run it.
+/// Builds the package of `c` in the directory `work`, to run it.
 ///
 /// # Errors
 /// A missing tool, or the compiler's complaints.
-pub fn build(c: &Compiled, program: &Program, lang: Lang, work: &Path) -> Result<Built> {
-    let files = files(c, program, lang, &RuntimeDep::Standalone, "", Vectors::default());
+pub fn build(c: &Compiled, lang: Lang, work: &Path) -> Result<Built> {
+    let files = package(c, lang, &RuntimeDep::Standalone, "", Vectors::default());
+    build_files(c, &c.program, &files, lang, work)
+}
+
+/// Builds `part` of the program of `c` likewise.
+///
+/// # Errors
+/// As for [`build`].
+pub fn build_part(c: &Compiled, part: &Program, lang: Lang, work: &Path) -> Result<Built> {
+    let meta = meta(c, "", Vectors::default());
+    let files = match lang {
+        Lang::Rust => emit::rust::emit(part, &meta, &RuntimeDep::Standalone),
+        Lang::C => emit::c::emit(part, &meta),
+    };
+    build_files(c, part, &files, lang, work)
+}
+
+fn build_files(c: &Compiled, program: &Program, files: &Files, lang: Lang, work: &Path) -> Result<Built> {
     let unit = Unit {
         files: &files.0,
         name: &emit::names::snake(&c.model.name),
@@ -128,8 +158,8 @@ pub fn scratch() -> Result<TempDir> {
     tempfile::tempdir().map_err(|e| Diag::new(Code::WriteOutput, e.kind().to_string()).into())
 }
 
-fn files(c: &Compiled, program: &Program, lang: Lang, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
-    let meta = Meta {
+fn meta(c: &Compiled, flags: &str, vectors: Vectors) -> Meta {
+    Meta {
         model_name: c.model.name.clone(),
         model_file: format!("{}.onnx", c.model.name),
         sha256: c.model.sha256.clone(),
@@ -143,10 +173,6 @@ fn files(c: &Compiled, program: &Program, lang: Lang, dep: &RuntimeDep, flags: &
         arena_lower_bound: c.plan.memory.lower_bound,
         arena_strategy: c.plan.memory.strategy.into(),
         simd: c.target.simd.clone(),
-    };
-    match lang {
-        Lang::Rust => emit::rust::emit(program, &meta, dep),
-        Lang::C => emit::c::emit(program, &meta),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Target {
     /// Targets of which the first that this machine can run gives the instruction set and its costs.
     #[serde(default)]
     pub like_first: Vec<String>,
+    /// Other targets whose code a program brings along, to pick from at run time.
+    pub dispatch: Option<Dispatch>,
     /// What its instruction set offers. What is absent is rewritten into what is there.
     pub isa: Isa,
     /// What the board that stands for it has, where that is limited.
@@ -45,6 +47,18 @@ pub struct Isa {
     /// What rustc calls the features that these need.
     #[serde(default)]
     pub features: Vec<String>,
+}
+
+/// How a program picks its code at run time. The target itself says what every processor has.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dispatch {
+    /// The targets to pick from, best first.
+    pub to: Vec<String>,
+    /// The macro of `std::arch` that knows rustc's names of features.
+    pub rust: String,
+    /// The file under `codegen-templates/dispatch` that knows them in C.
+    pub c: String,
 }
 
 /// The vector operations of a target.

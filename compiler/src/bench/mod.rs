@@ -138,7 +138,10 @@ fn one(
     std::fs::create_dir_all(&directory).map_err(failed)?;
     // A program is started in its own directory, where a relative path leads elsewhere.
     let directory = directory.canonicalize().map_err(failed)?;
-    let built = package::build(c, program, lang, &directory)?;
+    let built = match step {
+        None => package::build(c, lang, &directory)?,
+        Some(_) => package::build_part(c, program, lang, &directory)?,
+    };
     let figures = built.measure(sample)?;
     let microseconds = match c.target.run {
         Run::Host => Some(time::time(&built, sample)?),

@@ -104,9 +104,10 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         lang: Lang::from(args.lang).to_string(),
         target: args.target.clone(),
         files: files.0.keys().cloned().collect(),
-        arena_bytes: compiled.program.arena(),
-        constant_bytes: emit::constant_bytes(&compiled.program),
-        flash_estimate: compiled.plan.flash(),
+        // One arena for whatever is picked at run time, and the constants of all.
+        arena_bytes: compiled.all().map(|c| c.program.arena()).max().unwrap_or(0),
+        constant_bytes: compiled.all().map(|c| emit::constant_bytes(&c.program)).sum(),
+        flash_estimate: compiled.all().map(|c| c.plan.flash()).sum(),
         inspection,
     };
     match bar.is_quiet() && !args.json {

@@ -97,6 +97,30 @@ pub struct LayerRow {
     pub kernel: String,
 }
 
+/// Code to pick at run time, on processors that have the instructions of its target.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant<'a> {
+    /// The code.
+    pub program: &'a Program,
+    /// What is said of it.
+    pub meta: &'a Meta,
+}
+
+impl Variant<'_> {
+    /// What its modules, files and symbols are called.
+    fn name(&self) -> String {
+        names::snake(&self.meta.target)
+    }
+}
+
+/// What the code for all other processors is called.
+pub const BASELINE: &str = "baseline";
+
+/// File stem and prefix of C's symbols of the code for `target` in a package that picks at run time.
+pub fn variant_stem(name: &str, target: &str) -> String {
+    format!("{name}_{}", names::snake(target))
+}
+
 impl Meta {
     /// The first lines of every file, without comment marks.
     fn header(&self) -> Vec<String> {

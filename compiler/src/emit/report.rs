@@ -1,6 +1,6 @@
 //! What was compiled and what it costs: `report.json` for programs, a summary for readers.
 
-use super::{LayerRow, Meta, constants, version};
+use super::{LayerRow, Meta, Variant, constants, version};
 use crate::kir::{Program, Ty};
 use serde::Serialize;
 
@@ -15,6 +15,15 @@ struct Report<'a> {
     flags: &'a str,
     input: Tensor<'a>,
     output: Tensor<'a>,
+    #[serde(flatten)]
+    code: Code<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    variants: Vec<VariantCode<'a>>,
+}
+
+/// The code of one target.
+#[derive(Serialize)]
+struct Code<'a> {
     arena_bytes: u64,
     arena_lower_bound: u64,
     arena_strategy: &'a str,
@@ -22,6 +31,14 @@ struct Report<'a> {
     constant_bytes: u64,
     kernels: Vec<&'a str>,
     layers: &'a [LayerRow],
+}
+
+/// Code to pick at run time.
+#[derive(Serialize)]
+struct VariantCode<'a> {
+    target: &'a str,
+    #[serde(flatten)]
+    code: Code<'a>,
 }
 
 #[derive(Serialize)]
@@ -32,8 +49,20 @@ struct Tensor<'a> {
     shape: &'a [usize],
 }
 
-/// The report of a program.
-pub fn report(p: &Program, m: &Meta) -> String {
+fn code<'a>(p: &'a Program, m: &'a Meta) -> Code<'a> {
+    Code {
+        arena_bytes: p.arena(),
+        arena_lower_bound: m.arena_lower_bound,
+        arena_strategy: &m.arena_strategy,
+        arena_shared: p.shares_memory(),
+        constant_bytes: constant_bytes(p),
+        kernels: p.calls.iter().map(|c| p.kernels[c.kernel].name.as_str()).collect(),
+        layers: &m.layers,
+    }
+}
+
+/// The report of a program, and of the variants that it picks from at run time.
+pub fn report(p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let tensor = |port: &'_ crate::kir::Port| -> &'static str { type_name(port.ty) };
     let report = Report {
         generator: "sqc",
@@ -52,24 +81,23 @@ pub fn report(p: &Program, m: &Meta) -> String {
             ty: tensor(&p.output),
             shape: &p.output.shape,
         },
-        arena_bytes: p.arena(),
-        arena_lower_bound: m.arena_lower_bound,
-        arena_strategy: &m.arena_strategy,
-        arena_shared: p.shares_memory(),
-        constant_bytes: constant_bytes(p),
-        kernels: p.calls.iter().map(|c| p.kernels[c.kernel].name.as_str()).collect(),
-        layers: &m.layers,
+        code: code(p, m),
+        variants: variants
+            .iter()
+            .map(|v| VariantCode {
+                target: &v.meta.target,
+                code: code(v.program, v.meta),
+            })
+            .collect(),
     };
     let text = serde_json::to_string_pretty(&report).unwrap_or_else(|e| unreachable!("plain data: {e}"));
     text + "\n"
 }
 
 /// The report in a few lines of Markdown.
-pub fn summary(p: &Program, m: &Meta) -> String {
+pub fn summary(p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let mut out = format!(
-        "The network in `{}` (SHA-256 `{}`), compiled by sqc {} for `{}`{}.\n\n\
-         Arena {} bytes, constants {} bytes.\n\n\
-         | layer | kind | weights | zeros | bytes | MACs | kernel |\n|---|---|---|---|---|---|---|\n",
+        "The network in `{}` (SHA-256 `{}`), compiled by sqc {} for `{}`{}.",
         super::one_line(&m.model_file),
         m.sha256,
         version(),
@@ -79,6 +107,25 @@ pub fn summary(p: &Program, m: &Meta) -> String {
         } else {
             format!(" with `{}`", m.flags)
         },
+    );
+    for v in variants {
+        out += &format!(
+            "\n\nWhere the processor has what `{}` needs:\n\n{}",
+            v.meta.target,
+            layers(v.program, v.meta)
+        );
+    }
+    if !variants.is_empty() {
+        out += "\n\nElsewhere:";
+    }
+    out + "\n\n" + &layers(p, m)
+}
+
+/// Memory and layers of one target's code.
+fn layers(p: &Program, m: &Meta) -> String {
+    let mut out = format!(
+        "Arena {} bytes, constants {} bytes.\n\n\
+         | layer | kind | weights | zeros | bytes | MACs | kernel |\n|---|---|---|---|---|---|---|\n",
         p.arena(),
         constant_bytes(p),
     );

@@ -7,6 +7,7 @@ mod exec;
 mod measure;
 
 use crate::diag::{Code, Diag, Result};
+use crate::emit;
 use crate::kir::{Port, Ty};
 use crate::target::{Run, Target};
 pub use measure::Figures;
@@ -190,10 +191,10 @@ fn c(
         cc.args(flags).args(&options.cflags);
         cc
     };
-    let object = |source: &Path| {
+    let object = |source: &Path, flags: &[String]| {
         let object = program.with_file_name(source.file_name().unwrap_or_default());
         let object = object.with_extension("o");
-        let mut cc = cc(&target.c.flags);
+        let mut cc = cc(flags);
         cc.args(WARNINGS)
             .args(["-O2", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections"]);
         cc.arg("-I").arg(sources);
@@ -210,7 +211,21 @@ fn c(
         exec::compile(cc.arg("-c").arg(source).arg("-o").arg(&object))?;
         Ok::<PathBuf, Diag>(object)
     };
-    let objects = [object(harness)?, object(&sources.join(format!("{name}.c")))?];
+    let flags = &target.c.flags;
+    let mut objects = vec![
+        object(harness, flags)?,
+        object(&sources.join(format!("{name}.c")), flags)?,
+    ];
+    for variant in target.dispatch.iter().flat_map(|d| &d.to) {
+        let file = format!("{}.c", emit::variant_stem(name, variant));
+        if unit.files.contains_key(&file) {
+            objects.push(object(&sources.join(file), &Target::load(variant)?.c.flags)?);
+        }
+    }
+    let baseline = format!("{}.c", emit::variant_stem(name, emit::BASELINE));
+    if unit.files.contains_key(&baseline) {
+        objects.push(object(&sources.join(baseline), flags)?);
+    }
     let mut link = cc(target.c.link.as_ref().unwrap_or(&target.c.flags));
     link.arg("-Wl,--gc-sections").args(&objects);
     if bare {

@@ -12,7 +12,7 @@ use crate::run::Lang;
 pub fn differs(c: &Compiled, lang: Lang, sample: &[u8], first: usize, wrong: usize) -> Diag {
     let mut generated = |program: &Program| {
         let work = package::scratch()?;
-        package::build(c, program, lang, work.path())?.infer(sample)
+        package::build_part(c, program, lang, work.path())?.infer(sample)
     };
     let found = format!("{lang}: {wrong} samples, first sample {first}");
     match first_layer(c, sample, &mut generated) {

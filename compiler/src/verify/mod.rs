@@ -157,7 +157,7 @@ fn run_reference(path: &Path, c: &Compiled, samples: &Samples, progress: &dyn Pr
 /// The results of code generated in `lang`, as bytes.
 fn run_generated(c: &Compiled, lang: Lang, samples: &Samples, progress: &dyn Progress) -> Result<Vec<u8>> {
     let work = package::scratch()?;
-    let outputs = package::build(c, &c.program, lang, work.path())?.infer(&samples.bytes)?;
+    let outputs = package::build(c, lang, work.path())?.infer(&samples.bytes)?;
     progress.advance(samples.count() as u64);
     Ok(outputs)
 }

@@ -29,7 +29,7 @@ fn layers(c: &mut Criterion) {
             .expect("a layer");
         let (program, operand) = bench::layer::alone(&compiled, step);
         let work = package::scratch().expect("a directory");
-        let built = package::build(&compiled, &program, Lang::Rust, work.path()).expect("it builds");
+        let built = package::build_part(&compiled, &program, Lang::Rust, work.path()).expect("it builds");
         group.bench_function(*name, |b| {
             // The program times itself: `iters` of its calls take as long as it says for one.
             b.iter_custom(|iters| {

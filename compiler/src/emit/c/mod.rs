@@ -1,32 +1,47 @@
 //! C99 sources: `<name>.h` and `<name>.c` are what a firmware builds, `selftest.c` the regression test, `CMakeLists.txt` a
 //! library and a test for those who use CMake. Every name of file scope and every macro carries the prefix.
 
+mod dispatch;
 mod helpers;
 mod kernel;
 
-use super::{Files, Meta, REPORT, names, one_line, pool_name, report, text, version};
+use super::{Files, Meta, REPORT, Variant, names, one_line, pool_name, report, text, version};
 use crate::kir::{Arg, Call, Port, Program, Ty};
+pub use dispatch::emit as emit_dispatch;
 use kernel::{Printer, literal, ty};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Prints a verified program as C99.
 pub fn emit(p: &Program, m: &Meta) -> Files {
     let name = names::snake(&m.model_name);
-    let lines: String = m.header().iter().map(|l| format!(" * {l}\n")).collect();
-    let header = format!("/*\n{lines} */\n");
-    let files = [
-        (format!("{name}.h"), header.clone() + &interface(&name, p, m)),
-        (format!("{name}.c"), header.clone() + &implementation(&name, p, m)),
-        ("selftest.c".into(), header + &selftest(&name, p, m)),
-        ("CMakeLists.txt".into(), cmake(&name, p, m)),
-        ("README.md".into(), readme(&name, p, m)),
-        (REPORT.into(), report::report(p, m)),
-    ];
-    let mut files = BTreeMap::from(files);
-    for (file, _, c) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
-        files.insert(format!("sq_{file}.h"), c.to_string());
-    }
+    let mut files = common(&name, p, m);
+    let arena = arena(&name, p);
+    files.insert(format!("{name}.h"), header(m) + &interface(&name, p, m, &arena));
+    files.insert(format!("{name}.c"), header(m) + &implementation(&name, &name, p, m));
+    files.insert("CMakeLists.txt".into(), cmake(&name, m, &[(name.clone(), p, m)]));
+    files.insert("README.md".into(), readme(&name, p, m, &[]));
+    files.insert(REPORT.into(), report::report(p, m, &[]));
+    files.extend(operations(p, m));
     Files(files)
+}
+
+/// The first lines of every source.
+fn header(m: &Meta) -> String {
+    let lines: String = m.header().iter().map(|l| format!(" * {l}\n")).collect();
+    format!("/*\n{lines} */\n")
+}
+
+/// The files that do not depend on how the code is arranged.
+fn common(name: &str, p: &Program, m: &Meta) -> BTreeMap<String, String> {
+    BTreeMap::from([("selftest.c".into(), header(m) + &selftest(name, p, m))])
+}
+
+/// The vector operations that a program may use.
+fn operations(p: &Program, m: &Meta) -> BTreeMap<String, String> {
+    let files = m.simd.files.iter().filter(|_| super::uses_vectors(p));
+    files
+        .map(|(file, _, c)| (format!("sq_{file}.h"), c.to_string()))
+        .collect()
 }
 
 /// Names of `infer`'s parameters after the arena.
@@ -51,9 +66,8 @@ fn signature(name: &str, p: &Program) -> String {
     )
 }
 
-fn interface(name: &str, p: &Program, m: &Meta) -> String {
-    let upper = names::screaming(name);
-    let (input, output) = ports(p);
+/// The type `<name>_arena`.
+fn arena(name: &str, p: &Program) -> String {
     // Strictest alignment first, so that no padding comes between the pools.
     let mut pools: Vec<usize> = (0..p.pools.len()).collect();
     pools.sort_by_key(|&i| std::cmp::Reverse(p.pools[i].ty.bytes()));
@@ -70,6 +84,13 @@ fn interface(name: &str, p: &Program, m: &Meta) -> String {
         // C has no empty structures.
         fields = "    uint8_t unused;\n".into();
     }
+    format!("typedef struct {{\n{fields}}} {name}_arena;\n")
+}
+
+/// The header, around the declaration of the arena.
+fn interface(name: &str, p: &Program, m: &Meta, arena: &str) -> String {
+    let upper = names::screaming(name);
+    let (input, output) = ports(p);
     format!(
         "#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n\n\
          #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n\
@@ -79,7 +100,7 @@ fn interface(name: &str, p: &Program, m: &Meta) -> String {
          #define {upper}_ARENA_BYTES sizeof({name}_arena)\n\
          #define {upper}_MODEL_SHA256 \"{}\"\n#define {upper}_SQC_VERSION \"{}\"\n#define {upper}_TARGET \"{}\"\n\n\
          /* Where the layers leave their results. What it holds between two calls does not matter: one may serve many. */\n\
-         typedef struct {{\n{fields}}} {name}_arena;\n\n\
+         {arena}\n\
          /*\n * Computes {output} from {input}.\n *\n * {input}: {}\n * {output}: {}\n *\n \
          * The buffers and the arena do not overlap.\n */\n{};\n\n\
          /*\n * Runs samples with known results, for example after flashing a device; defined in selftest.c.\n *\n \
@@ -104,7 +125,8 @@ fn shape(port: &Port, doc: &str) -> String {
     format!("{} of shape [{}]; {}", ty(port.ty), extents.join(", "), one_line(doc))
 }
 
-fn implementation(name: &str, p: &Program, m: &Meta) -> String {
+/// A source with the code of a program; `name` is the prefix of its symbols.
+fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     let mut printer = Printer {
         prefix: name,
         helpers: BTreeSet::new(),
@@ -118,7 +140,7 @@ fn implementation(name: &str, p: &Program, m: &Meta) -> String {
         .kernels
         .iter()
         .any(|k| k.vars.iter().any(|v| v.ty == Ty::F32) || k.bufs.iter().any(|b| b.ty == Ty::F32));
-    let mut out = format!("#include \"{name}.h\"\n\n");
+    let mut out = format!("#include \"{header}.h\"\n\n");
     for (file, ..) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
         out += &format!("#include \"sq_{file}.h\"\n\n");
     }
@@ -222,16 +244,25 @@ fn selftest(name: &str, p: &Program, m: &Meta) -> String {
     )
 }
 
-fn cmake(name: &str, p: &Program, m: &Meta) -> String {
+/// `sources` are those that hold code, each with its target's program.
+fn cmake(name: &str, m: &Meta, sources: &[(String, &Program, &Meta)]) -> String {
     let header: String = m.header().iter().map(|l| format!("# {l}\n")).collect();
     let upper = names::screaming(name);
-    let flags = match super::uses_vectors(p) {
-        true => format!("target_compile_options({name} PRIVATE {})\n", m.simd.c_flags.join(" ")),
-        false => String::new(),
-    };
+    let mut files: Vec<String> = sources.iter().map(|(stem, ..)| format!("{stem}.c")).collect();
+    if sources.iter().all(|(stem, ..)| stem != name) {
+        files.insert(0, format!("{name}.c"));
+    }
+    let flags: String = sources
+        .iter()
+        .filter(|(_, p, m)| super::uses_vectors(p) && !m.simd.c_flags.is_empty())
+        .map(|(stem, _, m)| {
+            let flags = m.simd.c_flags.join(";");
+            format!("set_source_files_properties({stem}.c PROPERTIES COMPILE_OPTIONS \"{flags}\")\n")
+        })
+        .collect();
     format!(
         "{header}\ncmake_minimum_required(VERSION 3.13)\nproject({name} C)\n\n\
-         add_library({name} STATIC {name}.c)\n\
+         add_library({name} STATIC {files})\n\
          target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})\n\
          set_target_properties({name} PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)\n\
          if(CMAKE_C_COMPILER_ID MATCHES \"GNU|Clang\")\n  \
@@ -241,19 +272,24 @@ fn cmake(name: &str, p: &Program, m: &Meta) -> String {
          add_executable({name}_selftest selftest.c)\n  \
          target_compile_definitions({name}_selftest PRIVATE {upper}_SELFTEST_MAIN)\n  \
          target_link_libraries({name}_selftest PRIVATE {name})\n  \
-         add_test(NAME {name}_selftest COMMAND {name}_selftest)\nendif()\n"
+         add_test(NAME {name}_selftest COMMAND {name}_selftest)\nendif()\n",
+        files = files.join(" ")
     )
 }
 
-fn readme(name: &str, p: &Program, m: &Meta) -> String {
+fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let (input, output) = ports(p);
+    let flags = match variants.is_empty() {
+        true => "",
+        false => " and each other source for its target, with the flags in `CMakeLists.txt`",
+    };
     format!(
         "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\
          {name}_infer(&arena, {input}, {output});\n```\n\n\
          C99 without library calls, heap or globals that change; reentrant, one arena per call in progress. Compile `{name}.c` \
-         with contraction off (`-ffp-contract=off`).\n\n\
+         with contraction off (`-ffp-contract=off`){flags}.\n\n\
          `cmake -B build && cmake --build build && ctest --test-dir build` holds the sources against the results they were \
          generated with and against the float model.\n",
-        report::summary(p, m)
+        report::summary(p, m, variants)
     )
 }

@@ -11,7 +11,7 @@ pub fn kernels(p: &Program, simd: &Simd) -> String {
     let functions: Vec<String> = p.kernels.iter().map(|k| print(function(k, simd))).collect();
     let mut out = String::new();
     if p.kernels.iter().any(Kernel::is_vector) {
-        out += "use crate::simd::*;\n\n";
+        out += "use super::simd::*;\n\n";
     }
     for (name, sign) in [("min_f32", quote!(<)), ("max_f32", quote!(>))] {
         if functions.iter().any(|f| f.contains(&format!("{name}("))) {

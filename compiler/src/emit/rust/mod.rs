@@ -1,32 +1,56 @@
 //! A `no_std` crate: `src/lib.rs` is what a firmware calls, `src/kernels.rs` what it does, `src/golden.rs` samples with their
 //! results, `tests/golden.rs` the regression test. It holds no `unsafe` but around vectors, and where types share memory.
 
+mod dispatch;
 mod infer;
 mod kernel;
 
-use super::{Files, Golden, Meta, REPORT, RuntimeDep, names, one_line, report, text, version};
+use super::{Files, Golden, Meta, REPORT, RuntimeDep, Variant, names, one_line, report, text, version};
 use crate::kir::{Port, Program};
+pub use dispatch::emit as emit_dispatch;
 use kernel::{array, id, print, ty};
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::quote;
 use std::collections::BTreeMap;
 
 /// Prints a verified program as a crate.
 pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
     let name = names::snake(&m.model_name);
-    let header: String = m.header().iter().map(|l| format!("// {l}\n")).collect();
-    let mut files = vec![
-        ("Cargo.toml", manifest(&name, m, dep)),
-        ("README.md", readme(&name, p, m)),
-        (REPORT, report::report(p, m)),
-        ("src/lib.rs", format!("{header}\n{}", print(library(&name, p, m, dep)))),
-        (
-            "src/kernels.rs",
-            format!("{header}\n//! The layers.\n\n{}", kernel::kernels(p, &m.simd)),
-        ),
-        ("src/golden.rs", format!("{header}\n{}", golden(p, m))),
-        ("tests/golden.rs", format!("{header}\n{}", print(test(&name, m)))),
-    ];
+    let mut files = common(&name, p, m, dep);
+    let library = library(&name, p, m, dep);
+    files.insert("src/lib.rs".into(), format!("{}\n{}", header(m), print(library)));
+    files.insert("README.md".into(), readme(&name, p, m, &[]));
+    files.insert(REPORT.into(), report::report(p, m, &[]));
+    files.extend(network_files("src", p, m));
+    if super::uses_vectors(p) && !m.simd.features.is_empty() {
+        files.insert(".cargo/config.toml".into(), cargo_config(m));
+    }
+    Files(files)
+}
+
+/// The first lines of every source.
+fn header(m: &Meta) -> String {
+    m.header().iter().map(|l| format!("// {l}\n")).collect()
+}
+
+/// The files that do not depend on how the code is arranged.
+fn common(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> BTreeMap<String, String> {
+    let header = header(m);
+    BTreeMap::from([
+        ("Cargo.toml".into(), manifest(name, m, dep)),
+        ("src/golden.rs".into(), format!("{header}\n{}", golden(p, m))),
+        ("tests/golden.rs".into(), format!("{header}\n{}", print(test(name, m)))),
+    ])
+}
+
+/// The modules that the code of a program consists of, below the directory of the module that it is in.
+fn network_files(directory: &str, p: &Program, m: &Meta) -> BTreeMap<String, String> {
+    let header = header(m);
+    let kernels = kernel::kernels(p, &m.simd);
+    let mut files = vec![("kernels".to_string(), format!("//! The layers.\n\n{kernels}"))];
+    if p.shares_memory() {
+        files.push(("cast".into(), sq_templates::CAST_RS.into()));
+    }
     if super::uses_vectors(p) {
         let modules = m
             .simd
@@ -35,19 +59,12 @@ pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
             .map(|(name, ..)| format!("mod {name};\npub use {name}::*;\n"));
         let doc =
             "//! Vector operations; not every network uses all of them.\n#![allow(dead_code, unused_imports)]\n\n";
-        files.push(("src/simd.rs", format!("{header}\n{doc}{}", modules.collect::<String>())));
-        if !m.simd.features.is_empty() {
-            files.push((".cargo/config.toml", cargo_config(m)));
-        }
+        files.push(("simd".into(), format!("{doc}{}", modules.collect::<String>())));
+        let sets = m.simd.files.iter();
+        files.extend(sets.map(|(name, rust, _)| (format!("simd/{name}"), rust.to_string())));
     }
-    let mut files: BTreeMap<String, String> = files.into_iter().map(|(path, text)| (path.to_string(), text)).collect();
-    if p.shares_memory() {
-        files.insert("src/cast.rs".into(), format!("{header}\n{}", sq_templates::CAST_RS));
-    }
-    for (name, rust, _) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
-        files.insert(format!("src/simd/{name}.rs"), format!("{header}\n{rust}"));
-    }
-    Files(files)
+    let place = |(name, text)| (format!("{directory}/{name}.rs"), format!("{header}\n{text}"));
+    files.into_iter().map(place).collect()
 }
 
 /// Flags without which the crate does not compile; Cargo reads them in the crate's own directory.
@@ -57,58 +74,44 @@ fn cargo_config(m: &Meta) -> String {
 }
 
 fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
-    let input = id(&names::unique(&p.input.name, &["arena"]));
-    let output = id(&names::unique(&p.output.name, &["arena", &input.to_string()]));
-    let calls: Vec<_> = p
-        .calls
-        .iter()
-        .map(|c| infer::call(p, c, &input, &output, !m.simd.features.is_empty()))
-        .collect();
-    let text = quote!(#(#calls)*).to_string();
-    let helpers = helpers(text.contains("part ::"), text.contains("shared ::"));
-    let (sample, result) = (port(&p.input), port(&p.output));
-    let infer_doc = format!(
-        "Computes `{output}` from `{input}`.\n\n* `{input}`: {}\n* `{output}`: {}",
-        one_line(&m.input),
-        one_line(&m.output)
-    );
-    let infer_doc = kernel::doc(&infer_doc);
-    let title = format!("The network `{}`, compiled for {}.", one_line(&m.model_name), m.target);
-    let crate_doc = format!("{title}\n\n{}", example(name, p));
-    let crate_doc = crate_doc
-        .lines()
-        .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
-    let (constants, arena, selftest, model) = (constants(p, m), arena(p), selftest(), model(name, p, dep));
-    let arena_name = id(if super::uses_arena(p) { "arena" } else { "_arena" });
+    let features = &m.simd.features;
+    let missing = (super::uses_vectors(p) && !features.is_empty()).then(|| {
+        let flags: Vec<String> = features.iter().map(|f| format!("+{f}")).collect();
+        let message = format!("compile with -Ctarget-feature={}", flags.join(","));
+        quote! {
+            #[cfg(not(all(#(target_feature = #features),*)))]
+            compile_error!(#message);
+        }
+    });
     let unsafe_code = match (super::uses_vectors(p), p.shares_memory()) {
         (true, _) => quote!(#![deny(unsafe_op_in_unsafe_fn)]),
         (false, true) => quote!(#![deny(unsafe_code)]),
         (false, false) => quote!(#![forbid(unsafe_code)]),
     };
-    let cast = p.shares_memory().then(|| {
-        quote! {
-            #[allow(unsafe_code, reason = "values of several types share the arena")]
-            #[allow(dead_code, reason = "not every network reads a value twice")]
-            mod cast;
-        }
-    });
-    let simd = super::uses_vectors(p).then(|| simd(m));
+    let (doc, constants, selftest, model) = (
+        crate_doc(name, p, m, &[]),
+        constants(p, m),
+        selftest(),
+        model(name, p, dep),
+    );
+    let Network {
+        modules,
+        arena,
+        infer,
+        helpers,
+    } = network(p, m, !features.is_empty());
     quote! {
-        #(#![doc = #crate_doc])*
+        #doc
         #![no_std]
         #unsafe_code
 
         pub mod golden;
-        #[allow(clippy::all, reason = "written for the optimiser; the loops say what they do")]
-        mod kernels;
-        #cast
-        #simd
+        #modules
+        #missing
 
         #constants
         #arena
-
-        #infer_doc
-        pub fn infer(#arena_name: &mut Arena, #input: &#sample, #output: &mut #result) { #(#calls)* }
+        #infer
 
         #selftest
         #model
@@ -116,24 +119,84 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
     }
 }
 
-/// The module of vector operations, and the condition under which they may be called.
-fn simd(m: &Meta) -> TokenStream {
-    let features = &m.simd.features;
-    let flags: Vec<String> = features.iter().map(|f| format!("+{f}")).collect();
-    let message = format!("compile with -Ctarget-feature={}", flags.join(","));
-    let module = quote! {
-        #[allow(clippy::all, reason = "one operation a line")]
-        mod simd;
-    };
-    if features.is_empty() {
-        return module;
-    }
-    quote! {
-        #module
+/// What the crate is, and how it is called.
+fn crate_doc(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> TokenStream {
+    let title = format!("The network `{}`, compiled for {}.", one_line(&m.model_name), m.target);
+    let doc = format!("{title}\n\n{}", example(name, p, variants));
+    let doc = doc
+        .lines()
+        .map(|l| if l.is_empty() { String::new() } else { format!(" {l}") });
+    quote!(#(#![doc = #doc])*)
+}
 
-        #[cfg(not(all(#(target_feature = #features),*)))]
-        compile_error!(#message);
+/// The code of a program, in parts that a module arranges.
+struct Network {
+    /// Declarations of the modules in [`network_files`].
+    modules: TokenStream,
+    /// `Arena`.
+    arena: TokenStream,
+    /// `infer`.
+    infer: TokenStream,
+    /// What `infer` calls.
+    helpers: TokenStream,
+}
+
+/// `guarded` if `infer` is not compiled for the features of its kernels, so that it is unsafe to call them.
+fn network(p: &Program, m: &Meta, guarded: bool) -> Network {
+    let (input, output) = parameters(p);
+    let calls: Vec<_> = p
+        .calls
+        .iter()
+        .map(|c| infer::call(p, c, &input, &output, guarded))
+        .collect();
+    let text = quote!(#(#calls)*).to_string();
+    let cast = p.shares_memory().then(|| {
+        quote! {
+            #[allow(unsafe_code, reason = "values of several types share the arena")]
+            #[allow(dead_code, reason = "not every network reads a value twice")]
+            mod cast;
+        }
+    });
+    let simd = super::uses_vectors(p).then(|| {
+        quote! {
+            #[allow(clippy::all, reason = "one operation a line")]
+            mod simd;
+        }
+    });
+    let name = id(if super::uses_arena(p) { "arena" } else { "_arena" });
+    let (doc, signature) = (infer_doc(p, m), signature(p, &name));
+    Network {
+        modules: quote! {
+            #[allow(clippy::all, reason = "written for the optimiser; the loops say what they do")]
+            mod kernels;
+            #cast
+            #simd
+        },
+        arena: arena(p),
+        infer: quote!(#doc pub fn #signature { #(#calls)* }),
+        helpers: helpers(text.contains("part ::"), text.contains("shared ::")),
     }
+}
+
+/// Names of the sample and of the result.
+fn parameters(p: &Program) -> (Ident, Ident) {
+    let input = id(&names::unique(&p.input.name, &["arena"]));
+    let output = id(&names::unique(&p.output.name, &["arena", &input.to_string()]));
+    (input, output)
+}
+
+fn signature(p: &Program, arena: &Ident) -> TokenStream {
+    let ((input, output), sample, result) = (parameters(p), port(&p.input), port(&p.output));
+    quote!(infer(#arena: &mut Arena, #input: &#sample, #output: &mut #result))
+}
+
+fn infer_doc(p: &Program, m: &Meta) -> TokenStream {
+    let (input, output) = parameters(p);
+    kernel::doc(&format!(
+        "Computes `{output}` from `{input}`.\n\n* `{input}`: {}\n* `{output}`: {}",
+        one_line(&m.input),
+        one_line(&m.output)
+    ))
 }
 
 fn constants(p: &Program, m: &Meta) -> TokenStream {
@@ -404,11 +467,13 @@ doctest = false
     )
 }
 
-fn example(name: &str, p: &Program) -> String {
+fn example(name: &str, p: &Program, variants: &[Variant]) -> String {
     let output = zero(&p.output);
     let input = zero(&p.input);
+    // What is picked at run time cannot lie in a static.
+    let place = if variants.is_empty() { " // or a static" } else { "" };
     format!(
-        "```\nlet mut arena = {name}::Arena::new(); // or a static\nlet mut result = {output};\n\
+        "```\nlet mut arena = {name}::Arena::new();{place}\nlet mut result = {output};\n\
          {name}::infer(&mut arena, &{input}, &mut result);\n```"
     )
 }
@@ -418,12 +483,12 @@ fn zero(port: &Port) -> String {
     format!("[{zero}; {}]", elements(port))
 }
 
-fn readme(name: &str, p: &Program, m: &Meta) -> String {
-    let code = example(name, p).replacen("```", "```rust", 1);
+fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
+    let code = example(name, p, variants).replacen("```", "```rust", 1);
     format!(
         "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, {}; one arena may serve many calls.\n\n\
          `cargo test` holds the crate against the results it was generated with and against the float model.\n",
-        report::summary(p, m),
+        report::summary(p, m, variants),
         unsafe_code(p)
     )
 }

@@ -1,0 +1,72 @@
+//! Programs that pick their code at run time, on processors with and without the instructions.
+
+use sq_tests::committed;
+use sq_tests::tools::{require_target, require_tool};
+use sqc::ir::eval::{self, Tensor};
+use sqc::progress::Silent;
+use sqc::run::Lang;
+use sqc::target::{Run, Target};
+use sqc::{data, driver, package, plan};
+
+/// Instructions of one inference on each processor, where they are counted; the results are the interpreter's on all.
+fn run(target: &str, emulator: &str, sysroot: &str, processors: &[&str], lang: Lang) -> Vec<Option<u64>> {
+    let model = driver::read(&committed("lenet5_int8"), None).expect("the model is sound");
+    let c = driver::compile(model, target, &plan::Options::default(), &Silent, &mut |_, _, _| ());
+    let mut c = c.expect("it compiles");
+    let samples = data::synthetic(&package::input_ty(&c.graph), 3);
+    let elem = package::input_ty(&c.graph).elem;
+    let exact = |sample| eval::eval(&c.graph, &Tensor::from_bytes(elem, sample)).to_bytes();
+    let want: Vec<u8> = samples.bytes.chunks(samples.size).flat_map(exact).collect();
+    let work = package::scratch().expect("a directory");
+    let on = |processor: &&str| {
+        c.target.run = Run::QemuUser {
+            emulator: emulator.into(),
+            cpu: processor.to_string(),
+            sysroot: sysroot.into(),
+        };
+        let built = package::build(&c, lang, &work.path().join(processor)).unwrap_or_else(|e| panic!("{}", e[0]));
+        let got = built
+            .infer(&samples.bytes)
+            .unwrap_or_else(|e| panic!("{processor}: {}", e[0]));
+        assert_eq!(got, want, "{processor}, {lang}");
+        // The counter's marks are Arm's.
+        (emulator == "qemu-aarch64").then(|| {
+            built
+                .measure(samples.get(0))
+                .expect("it counts")
+                .instructions
+                .unwrap_or(0)
+        })
+    };
+    processors.iter().map(on).collect()
+}
+
+#[test]
+fn arm_takes_dot_products_where_they_are() {
+    if !require_target(&Target::load("aarch64-multi").expect("a target")) {
+        return;
+    }
+    for lang in [Lang::Rust, Lang::C] {
+        // Of 2012 without, of 2018 with dot products.
+        let counts = run(
+            "aarch64-multi",
+            "qemu-aarch64",
+            "/usr/aarch64-linux-gnu",
+            &["cortex-a53", "cortex-a76"],
+            lang,
+        );
+        assert!(counts[1] < counts[0], "{lang}: {counts:?}");
+    }
+}
+
+#[test]
+fn x86_needs_nothing_beyond_sse2() {
+    let target = Target::load("x86_64-multi").expect("a target");
+    if !cfg!(target_arch = "x86_64") || !require_target(&target) || !require_tool("qemu-x86_64") {
+        return;
+    }
+    for lang in [Lang::Rust, Lang::C] {
+        // The first of all, and all that QEMU has: AVX2 since version 7.2.
+        run("x86_64-multi", "qemu-x86_64", "/", &["qemu64", "max"], lang);
+    }
+}
