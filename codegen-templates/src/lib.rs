@@ -37,6 +37,11 @@ pub const SIMD: &[(&str, &str, &str)] = &[
         include_str!("../simd/neon_dotprod.h"),
     ),
     (
+        "wasm_simd128",
+        include_str!("../simd/wasm_simd128.rs"),
+        include_str!("../simd/wasm_simd128.h"),
+    ),
+    (
         "x86_avx2",
         include_str!("../simd/x86_avx2.rs"),
         include_str!("../simd/x86_avx2.h"),

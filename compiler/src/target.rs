@@ -91,22 +91,34 @@ impl Simd {
         })
     }
 
+    /// Whether Rust calls functions that are compiled for the features unsafe where they may be missing. A WebAssembly module with
+    /// an instruction that its host does not know is refused as a whole, so that there it does not.
+    pub fn is_unsafe_to_call(&self) -> bool {
+        self.features.iter().any(|f| f != "simd128")
+    }
+
     /// Whether the target has an operation, by the name that both languages give it: `add_u32x16`.
     pub fn has(&self, operation: &str) -> bool {
         self.operations.contains(operation)
     }
 }
 
-/// The names of vector operations in a source: words that end in vector types, `dot_i32x16_u8x64_i8x64`.
+/// The names of vector operations in a source: words that end in vector types, `dot_i32x16_u8x64_i8x64`. WebAssembly's own names
+/// do, too, but begin with one, `i16x8_extmul_low_i8x16`, or in C with `wasm`.
 fn operations(source: &str) -> impl Iterator<Item = String> + '_ {
     let vector = |part: &str| {
         let lane = part.strip_prefix(['i', 'u']).and_then(|p| p.split_once('x'));
-        lane.is_some_and(|(bits, lanes)| matches!(bits, "8" | "16" | "32") && lanes.parse::<u8>().is_ok())
+        lane.is_some_and(|(bits, lanes)| matches!(bits, "8" | "16" | "32" | "64") && lanes.parse::<u8>().is_ok())
     };
     let words = source.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words
         .map(|w| w.trim_start_matches("sq_"))
         .filter(move |w| w.split('_').skip(1).last().is_some_and(vector))
+        .filter(move |w| {
+            !w.split('_')
+                .next()
+                .is_some_and(|first| vector(first) || first == "wasm")
+        })
         .map(String::from)
 }
 

@@ -99,7 +99,7 @@ fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
         arena,
         infer,
         helpers,
-    } = network(p, m, !features.is_empty());
+    } = network(p, m, m.simd.is_unsafe_to_call());
     quote! {
         #doc
         #![no_std]
