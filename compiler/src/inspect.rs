@@ -213,7 +213,9 @@ fn yields(g: &Graph, layer: NodeId) -> &'static str {
     while let [user] = g.users(id)[..] {
         match g.node(user).op {
             Op::Quantize { .. } | Op::Sign => return dtype(g.node(user).ty.elem),
-            Op::BatchNorm { .. } | Op::Affine { .. } | Op::Relu | Op::MaxPool(_) | Op::Flatten => id = user,
+            Op::BatchNorm { .. } | Op::Affine { .. } | Op::Relu | Op::Clip { .. } | Op::MaxPool(_) | Op::Flatten => {
+                id = user
+            }
             _ => break,
         }
     }

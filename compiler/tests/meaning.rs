@@ -213,11 +213,16 @@ impl Net {
             self.batch_norm(true);
         }
         for _ in 0..2 {
-            match self.random.below(6) {
+            match self.random.below(7) {
                 0 | 1 => self.pool(),
                 2 | 3 => self.step(Op::Relu),
                 // Behind a rectifier, channels that differ would each need a clamp of their own.
                 4 => self.affine(true),
+                5 => {
+                    let lo = self.number(2.0);
+                    let hi = lo + self.positive(2.0);
+                    self.step(Op::Clip { lo, hi });
+                }
                 _ => {}
             }
         }
@@ -232,6 +237,14 @@ impl Net {
                 self.pool();
             }
             self.step(Op::FromSign);
+            return true;
+        }
+        // Ternary: a clipped round.
+        if self.random.chance(25) {
+            self.step(Op::Clip { lo: -1.0, hi: 1.0 });
+            let (scale, zero_point) = (1.0, 0);
+            self.push(Op::Quantize { scale, zero_point }, Ty::new(Elem::I8, shape));
+            self.step(Op::Dequantize { scale, zero_point });
             return true;
         }
         let (elem, zero_point) = self.random.pick(&[

@@ -144,6 +144,11 @@ impl Writer {
                 step("Add", "add", &quotient, add, out)
             }
             Op::Relu => file.node("Relu", name, &[x], out, &[]),
+            Op::Clip { lo, hi } => {
+                let bounds = [("min", *lo), ("max", *hi)];
+                let [lo, hi] = bounds.map(|(part, v)| file.floats(&format!("{name}.{part}"), &[], &[v]));
+                file.node("Clip", name, &[x, &lo, &hi], out, &[])
+            }
             Op::Sign => {
                 let levels = [("zero", 0.0), ("one", 1.0), ("minus_one", -1.0)];
                 let [zero, one, minus_one] = levels.map(|(n, v)| file.floats(&format!("sign.{n}"), &[], &[v]));

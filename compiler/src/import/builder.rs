@@ -123,6 +123,11 @@ impl<'a> Builder<'a> {
         &self.graph.node(id).ty
     }
 
+    /// What a node computes.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.graph.node(id).op
+    }
+
     /// Adds a node to the graph.
     pub fn node(&mut self, args: &Args, op: Op, ty: Ty, operand: NodeId) -> Result<NodeId, Diag> {
         let count = ty

@@ -163,6 +163,13 @@ pub enum Op {
     },
     /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, lo), hi)`.
+    Clip {
+        /// Least result, finite.
+        lo: f32,
+        /// Greatest result, finite and not below `lo`.
+        hi: f32,
+    },
     /// +1 where `x >= 0`, else -1. Real to `sign`.
     Sign,
     /// Reads a `sign` value as real numbers.

@@ -35,6 +35,7 @@ fn name(op: &Op) -> &'static str {
         Op::BatchNorm { .. } => "batch_norm",
         Op::Affine { .. } => "affine",
         Op::Relu => "relu",
+        Op::Clip { .. } => "clip",
         Op::Sign => "sign",
         Op::FromSign => "from_sign",
         Op::Flatten => "flatten",
@@ -69,6 +70,7 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
             write!(f, " epsilon {epsilon:?}")
         }
         Op::Affine { mul, div, add } => write!(f, " mul {} div {} add {}", Floats(mul), Floats(div), Floats(add)),
+        Op::Clip { lo, hi } => write!(f, " {lo:?}..={hi:?}"),
         Op::MaxPool(w) => window(w, f),
         Op::Linear {
             weights,

@@ -4,7 +4,7 @@
 //! 2. Every extent is at least 1, and a shape has one to four of them. Maps are `[c, h, w]`.
 //! 3. Types follow from the operation and the operand:
 //!    * `Dequantize`: `u8` or `i8` to `real`; `FromSign`: `sign` to `real`; `Quantize`: to `u8` or `i8`; `Sign`: to `sign`;
-//!      `Conv`, `Dense`, `BatchNorm`, `Affine`, `Relu`: to `real`. What they read as real numbers is `real` or `f32`.
+//!      `Conv`, `Dense`, `BatchNorm`, `Affine`, `Relu`, `Clip`: to `real`. What they read as real numbers is `real` or `f32`.
 //!    * `Flatten`, `MaxPool` and `Output` keep the element; all but `Conv`, `Dense`, `Linear`, `MaxPool` and `Flatten` keep the
 //!      shape.
 //!    * `Linear`: to `sign` (threshold), `u8` or `i8` (requantisation), `f32` (float); reads anything but `real`.
@@ -140,7 +140,7 @@ fn element(op: &Op, from: &Ty, to: &Ty) -> Check {
         Op::FromSign => from.elem == Elem::Sign && to.elem == Elem::Real,
         Op::Quantize { .. } => real && byte(to.elem),
         Op::Sign => real && to.elem == Elem::Sign,
-        Op::Conv { .. } | Op::Dense { .. } | Op::BatchNorm { .. } | Op::Affine { .. } | Op::Relu => {
+        Op::Conv { .. } | Op::Dense { .. } | Op::BatchNorm { .. } | Op::Affine { .. } | Op::Relu | Op::Clip { .. } => {
             real && to.elem == Elem::Real
         }
         Op::Linear { epilogue, .. } => {
@@ -178,6 +178,9 @@ fn constants(op: &Op, ty: &Ty, channels: usize) -> Check {
             }
             require(div.iter().all(|d| *d != 0.0), || "divides by 0".into())
         }
+        Op::Clip { lo, hi } => require(lo.is_finite() && hi.is_finite() && lo <= hi, || {
+            format!("clips to {lo}..={hi}")
+        }),
         Op::Quantize { scale, zero_point } => step(*scale, *zero_point, ty.elem),
         Op::Dequantize { scale, .. } => require(*scale > 0.0 && scale.is_finite(), || format!("has the scale {scale}")),
         _ => Ok(()),

@@ -53,7 +53,7 @@ fn up(g: &mut Graph, pool: NodeId) -> Option<NodeId> {
 /// Nondecreasing steps.
 fn rises(op: &Op) -> bool {
     match op {
-        Op::Relu | Op::Sign | Op::Quantize { .. } => true,
+        Op::Relu | Op::Clip { .. } | Op::Sign | Op::Quantize { .. } => true,
         Op::Affine { mul, div, .. } => {
             let all = |sign: fn(f32) -> bool| mul.iter().chain(div).all(|&x| sign(x));
             all(|x| x >= 0.0) || all(|x| x <= 0.0)

@@ -5,7 +5,7 @@ use num_traits::Zero;
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
 
-/// A line, cut off below and above by rectifiers.
+/// A line, cut off below and above by rectifiers and clips.
 #[derive(Clone, Debug)]
 pub(super) struct Function {
     line: Line,
@@ -46,18 +46,25 @@ impl Function {
         Ok(())
     }
 
-    /// Puts `y -> max(y, 0)` behind it.
-    pub fn relu(&mut self) {
-        let zero = Q::zero();
-        if self.floor.as_ref().is_none_or(|f| f.compare(&zero) == Ordering::Less) {
-            self.floor = Some(zero.clone().into());
+    /// Puts `y -> max(y, lo)` behind it.
+    pub fn raise(&mut self, lo: &Q) {
+        let below = |bound: &Surd| bound.compare(lo) == Ordering::Less;
+        if self.floor.as_ref().is_none_or(below) {
+            self.floor = Some(lo.clone().into());
         }
-        if self
-            .ceiling
-            .as_ref()
-            .is_some_and(|c| c.compare(&zero) == Ordering::Less)
-        {
-            self.ceiling = Some(zero.into());
+        if self.ceiling.as_ref().is_some_and(below) {
+            self.ceiling = Some(lo.clone().into());
+        }
+    }
+
+    /// Puts `y -> min(y, hi)` behind it.
+    pub fn lower(&mut self, hi: &Q) {
+        let above = |bound: &Surd| bound.compare(hi) == Ordering::Greater;
+        if self.ceiling.as_ref().is_none_or(above) {
+            self.ceiling = Some(hi.clone().into());
+        }
+        if self.floor.as_ref().is_some_and(above) {
+            self.floor = Some(hi.clone().into());
         }
     }
 
@@ -135,7 +142,7 @@ mod tests {
     fn a_rectifier_behind_a_falling_step_cuts_above() {
         // max(x - 2, 0) * -1 + 3: at most 3, falls from sum 2.
         let mut f = Function::new(q(1), q(-2));
-        f.relu();
+        f.raise(&q(0));
         f.affine(&q(-1), &q(3));
         assert!(f.falls());
         f.mirror();
@@ -143,6 +150,21 @@ mod tests {
         let two = Quantum::from(2.0);
         assert_eq!(f.rounds_to(-1..=3, &two, -10, 10), [-7, -6, -3, -2, 11]);
         assert_eq!(f.reaches(&two.zero(), -10, 10), -5);
+    }
+
+    #[test]
+    fn a_clipped_round_has_two_edges() {
+        // round(clip(sum / 4, -1, 1)): the ties at -2 and 2 go to 0.
+        let mut f = Function::new(q(1), q(0));
+        f.affine(&(q(1) / q(4)), &q(0));
+        f.raise(&q(-1));
+        f.lower(&q(1));
+        let one = Quantum::from(1.0);
+        assert_eq!(f.rounds_to(-1..=2, &one, -9, 9), [-9, -2, 3, 10]);
+        // A floor above the ceiling that follows is the ceiling.
+        f.raise(&q(3));
+        f.lower(&q(2));
+        assert_eq!(f.rounds_to(2..=3, &one, -9, 9), [-9, 10]);
     }
 
     #[test]

@@ -65,7 +65,11 @@ fn fuse(g: &mut Graph, conv: NodeId) -> std::result::Result<(), Diag> {
         add.push(round(f.offset())?);
         let (floor, ceiling) = f.cuts();
         if ceiling.is_some() {
-            return Err(not_fused(g, last, "a step behind a rectifier falls".into()));
+            return Err(not_fused(
+                g,
+                last,
+                "it is cut off above, by a clip or by a falling step behind a rectifier".into(),
+            ));
         }
         floors.push(floor.map(&round).transpose()?);
     }

@@ -34,7 +34,7 @@ pub(super) fn end(g: &Graph, conv: NodeId) -> (NodeId, Option<NodeId>) {
     loop {
         let next = user(g, last);
         match next.map(|id| &g.node(id).op) {
-            Some(Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu) => last = next.unwrap_or(last),
+            Some(Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Clip { .. }) => last = next.unwrap_or(last),
             _ => return (last, next),
         }
     }
@@ -226,7 +226,14 @@ fn compose(g: &Graph, id: NodeId, functions: &mut [Function]) -> Result<(), Diag
                 })?;
             }
         }
-        Op::Relu => functions.iter_mut().for_each(Function::relu),
+        Op::Relu => functions.iter_mut().for_each(|f| f.raise(&Q::zero())),
+        Op::Clip { lo, hi } => {
+            let (lo, hi) = (rational(*lo), rational(*hi));
+            functions.iter_mut().for_each(|f| {
+                f.raise(&lo);
+                f.lower(&hi);
+            });
+        }
         _ => return Err(Diag::new(Code::Internal, "no step behind a convolution").node(&g.node(id).name)),
     }
     Ok(())

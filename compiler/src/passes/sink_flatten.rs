@@ -30,7 +30,7 @@ fn step(g: &mut Graph) -> bool {
                 bypass(g, flatten);
                 return true;
             }
-            Op::Relu | Op::Sign | Op::FromSign | Op::Dequantize { .. } | Op::Quantize { .. } => true,
+            Op::Relu | Op::Clip { .. } | Op::Sign | Op::FromSign | Op::Dequantize { .. } | Op::Quantize { .. } => true,
             Op::Affine { mul, div, add } => per_channel || [mul, div, add].iter().all(|v| v.len() == 1),
             Op::BatchNorm { .. } => per_channel,
             _ => false,

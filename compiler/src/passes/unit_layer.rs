@@ -42,7 +42,7 @@ fn start_without_layer(g: &Graph, end: NodeId) -> Option<NodeId> {
     let mut steps = 0;
     loop {
         match &g.node(id).op {
-            Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu => id = operand(g, id)?,
+            Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Clip { .. } => id = operand(g, id)?,
             Op::MaxPool(_) if matches!(g.node(id).ty.elem, Elem::Real | Elem::F32) => id = operand(g, id)?,
             Op::Dequantize { .. } | Op::FromSign => return Some(id),
             // An `f32` input that goes straight to the output needs nothing.

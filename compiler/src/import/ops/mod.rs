@@ -4,6 +4,7 @@ mod add;
 mod arithmetic;
 mod batch_normalization;
 mod cast;
+mod clip;
 mod constant;
 mod conv;
 mod dequantize_linear;
@@ -18,6 +19,7 @@ mod mul;
 mod quantize_linear;
 mod relu;
 mod reshape;
+mod round;
 mod sign;
 mod sub;
 #[cfg(test)]
@@ -42,6 +44,7 @@ const TABLE: &[Row] = &[
     Row { name: "Add", build: add::build },
     Row { name: "BatchNormalization", build: batch_normalization::build },
     Row { name: "Cast", build: cast::build },
+    Row { name: "Clip", build: clip::build },
     Row { name: "Constant", build: constant::build },
     Row { name: "Conv", build: conv::build },
     Row { name: "DequantizeLinear", build: dequantize_linear::build },
@@ -56,6 +59,7 @@ const TABLE: &[Row] = &[
     Row { name: "QuantizeLinear", build: quantize_linear::build },
     Row { name: "Relu", build: relu::build },
     Row { name: "Reshape", build: reshape::build },
+    Row { name: "Round", build: round::build },
     Row { name: "Sign", build: sign::build },
     Row { name: "Sub", build: sub::build },
     Row { name: "Where", build: r#where::build },

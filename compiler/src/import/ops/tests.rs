@@ -360,6 +360,42 @@ fn max_pool() {
 }
 
 #[test]
+fn clip_and_round() {
+    let x = Tensor::F32(vec![-9.0, -0.5, -0.0, 0.5, 0.51, 1.5, 2.5, 9.0]);
+    for (lo, hi) in [(-1.0, 1.0), (0.0, 3.0), (0.4, 200.0), (-128.0, 2.5)] {
+        vector(8)
+            .constant("lo", floats(&[], &[lo]))
+            .constant("hi", floats(&[], &[hi]))
+            .node("c", "Clip", &["x", "lo", "hi"], vec![])
+            .node("y", "Round", &["c"], vec![])
+            .check(&x);
+    }
+    vector(8)
+        .constant("lo", floats(&[], &[0.0]))
+        .node("y", "Clip", &["x", "lo"], vec![])
+        .check(&x);
+    // Of constants both are folded.
+    vector(8)
+        .constant("k", floats(&[1, 4], &[-3.0, 0.5, 1.5, 0.4]))
+        .constant("lo", floats(&[], &[-1.0]))
+        .constant("hi", floats(&[], &[1.0]))
+        .node("r", "Round", &["k"], vec![])
+        .node("c", "Clip", &["r", "lo", "hi"], vec![])
+        .constant("w", floats(&[8, 4], &[1.0; 32]))
+        .node("h", "MatMul", &["x", "w"], vec![])
+        .node("y", "Mul", &["h", "c"], vec![])
+        .check(&x);
+    let refused = [Code::UnsupportedOperator];
+    assert_eq!(vector(8).node("y", "Round", &["x"], vec![]).errors(), refused);
+    let mut swapped = vector(8);
+    swapped
+        .constant("lo", floats(&[], &[2.0]))
+        .constant("hi", floats(&[], &[1.0]))
+        .node("y", "Clip", &["x", "lo", "hi"], vec![]);
+    assert_eq!(swapped.errors(), refused);
+}
+
+#[test]
 fn sign_is_refused() {
     assert_eq!(
         vector(2).node("y", "Sign", &["x"], vec![]).errors(),

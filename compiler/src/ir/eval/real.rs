@@ -74,12 +74,24 @@ pub(super) fn step(op: &Op, from: &Ty, x: &Reals, to: &Ty) -> Value {
             })
         }
         Op::Sign => Value::Stored(Tensor::Sign(
-            x.0.iter().map(|n| n.against_zero() != Ordering::Less).collect(),
+            x.0.iter().map(|n| n.against(&Q::zero()) != Ordering::Less).collect(),
         )),
-        Op::Relu => each(&|_, n| match n.against_zero() {
+        Op::Relu => each(&|_, n| match n.against(&Q::zero()) {
             Ordering::Less => Number::Exact(Q::zero().into()),
             _ => n.clone(),
         }),
+        Op::Clip { lo, hi } => {
+            let (lo, hi) = (rational(*lo), rational(*hi));
+            each(&|_, n| {
+                if n.against(&lo) == Ordering::Less {
+                    Number::Exact(lo.clone().into())
+                } else if n.against(&hi) == Ordering::Greater {
+                    Number::Exact(hi.clone().into())
+                } else {
+                    n.clone()
+                }
+            })
+        }
         Op::Affine { mul, div, add } => {
             let at = |v: &[f32], c: usize| rational(if v.len() == 1 { v[0] } else { v[c] });
             each(&|c, n| n.affine(&(at(mul, c) / at(div, c)), &at(add, c)))
@@ -107,10 +119,10 @@ impl Number {
         }
     }
 
-    fn against_zero(&self) -> Ordering {
+    fn against(&self, t: &Q) -> Ordering {
         match self {
-            Number::Exact(s) => s.compare(&Q::zero()),
-            Number::Near(x) => x.total_cmp(&0.0),
+            Number::Exact(s) => s.compare(t),
+            Number::Near(x) => x.total_cmp(&float(t)),
         }
     }
 
