@@ -80,7 +80,7 @@ fn layer() -> impl Strategy<Value = Layer> {
         values,
         out,
         channels,
-        prop_oneof![4 => Just(1usize), 1 => 2..4usize],
+        prop_oneof![4 => Just(1usize), 1 => 2..4usize, 1 => prop_oneof![Just(40usize), Just(64)]],
         geometry,
         edges,
         pool,
@@ -91,7 +91,8 @@ fn layer() -> impl Strategy<Value = Layer> {
                 operand,
                 values,
                 out,
-                channels,
+                // Many groups are a depthwise convolution's.
+                channels: if groups < 4 { channels } else { [1, 1] },
                 groups,
                 map,
                 kernel,

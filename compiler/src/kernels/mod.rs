@@ -2,6 +2,7 @@
 
 mod bits;
 mod carry_save;
+mod depthwise;
 mod im2col;
 mod nest;
 pub mod pool;
@@ -35,6 +36,10 @@ pub struct Family {
 
 /// Weights above which straight-line code is no candidate: it would be longer than any small device's flash.
 const UNROLL_LIMIT: usize = 4096;
+
+/// The same where channels are kept apart. There the code is written anew for each edge of the map, nine times for a padded
+/// one: 128 channels of 3x3 would be 65 KB, which C compilers take minutes for.
+const UNROLL_APART_LIMIT: usize = 256;
 
 /// Every family, plainest last.
 pub const FAMILIES: &[Family] = &[
@@ -75,10 +80,21 @@ pub const FAMILIES: &[Family] = &[
         build: xnor::build,
     },
     Family {
+        name: "depthwise",
+        doc: "channels apart, the taps of each in straight-line code",
+        refuses: depthwise::refuses,
+        build: depthwise::build,
+    },
+    Family {
         name: "unrolled",
         doc: "weights as code: additions and subtractions, nothing for zeros",
         refuses: |job| {
             let n = job.weights.shape.iter().product::<usize>();
+            if depthwise::refuses(job).is_none() && n > UNROLL_APART_LIMIT {
+                return Some(format!(
+                    "{n} weights of channels apart are more than {UNROLL_APART_LIMIT}"
+                ));
+            }
             (n > UNROLL_LIMIT).then(|| format!("{n} weights are more than {UNROLL_LIMIT}"))
         },
         build: |job| scalar::build(job, true),

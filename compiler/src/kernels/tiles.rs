@@ -382,6 +382,8 @@ enum VectorFinish {
         shift: i64,
         lo: i64,
         hi: i64,
+        /// Where the last vectors of a pixel go that are not full, if any are not.
+        tail: Option<Buf>,
     },
     /// One output after the other; the sums of vectors from this buffer.
     Scalar(Finish, Option<Buf>),
@@ -415,6 +417,10 @@ impl VectorFinish {
                     None if narrow(mul, add, shift, bound) => (add, shift[0].into()),
                     None => return VectorFinish::scalar(b, job, shape, bound),
                 };
+                // One for all spans of the map.
+                let part = !job.y.c.is_multiple_of(shape.outputs());
+                let tail = |b: &mut Builder| b.param("tail", Ty::I32, shape.outputs(), Role::Local, Ty::I32.range());
+                let tail = part.then(|| tail(b));
                 // Where nothing is, the verifier wants factors no greater than the others.
                 VectorFinish::Requant {
                     mul: b.constants("mul", Ty::I32, table(&mut mul.iter().map(|&v| v.into()), mul[0].into())),
@@ -423,6 +429,7 @@ impl VectorFinish {
                     shift,
                     lo: (*lo).into(),
                     hi: (*hi).into(),
+                    tail,
                 }
             }
             _ => VectorFinish::scalar(b, job, shape, bound),
@@ -475,9 +482,11 @@ impl VectorFinish {
                     b.store(y, job.y.at(at, row.clone(), col.clone()), narrow);
                 }
             }
-            VectorFinish::Requant { shift, lo, hi, .. } => {
+            VectorFinish::Requant {
+                shift, lo, hi, tail, ..
+            } => {
                 // The last vectors are not full: lane by lane.
-                let local = b.param("tail", Ty::I32, shape.outputs(), Role::Local, Ty::I32.range());
+                let local = tail.expect("declared where vectors are not full");
                 for (q, sum) in sums.into_iter().enumerate() {
                     let at = first.clone() + idx(q * shape.lanes);
                     let scaled = self.scaled(b, shape, sum, &at);
