@@ -203,6 +203,26 @@ impl Net {
         self.push(Op::MaxPool(window), Ty::new(ty.elem, [c, rows, columns]));
     }
 
+    fn average_pool(&mut self) {
+        let ty = self.ty();
+        let [c, h, w] = ty.chw();
+        if ty.shape.len() != 3 {
+            return;
+        }
+        let window = if self.random.chance(40) {
+            let (size, stride) = ([h, w], [1, 1]);
+            let pads = [0; 4];
+            Window { size, stride, pads }
+        } else {
+            let size = [1 + self.random.below(h), 1 + self.random.below(w)];
+            let stride = [1 + self.random.below(2), 1 + self.random.below(2)];
+            let pads = [0, 0, size[0] - 1, 0];
+            Window { size, stride, pads }
+        };
+        let [rows, columns] = verify::pool_extent([c, h, w], &window).unwrap();
+        self.push(Op::AveragePool(window), Ty::new(Elem::Real, [c, rows, columns]));
+    }
+
     /// Batch normalisation, rectifier, pool and affine steps in an order that has a fused form.
     fn steps(&mut self) {
         if self.random.chance(20) {
@@ -305,11 +325,18 @@ fn network(seed: u64, numbers: Numbers) -> Graph {
         padding = net.quantizer();
     }
     for _ in 0..1 + net.random.below(3) {
+        if padding && net.random.chance(15) {
+            net.average_pool();
+            padding = net.quantizer();
+        }
         net.layer(padding);
         net.steps();
         padding = net.quantizer();
     }
     if net.random.chance(50) {
+        if padding && net.random.chance(30) {
+            net.average_pool();
+        }
         net.layer(padding);
     }
     let ty = net.ty();

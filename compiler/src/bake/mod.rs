@@ -158,6 +158,11 @@ impl Writer {
             }
             Op::Flatten => file.node("Flatten", name, &[x], out, &[("axis", Attribute::Int(1))]),
             Op::MaxPool(window) => file.node("MaxPool", name, &[x], out, &pool_attributes(window)),
+            Op::AveragePool(window) => {
+                let mut attributes = pool_attributes(window).to_vec();
+                attributes.push(("count_include_pad", Attribute::Int(1)));
+                file.node("AveragePool", name, &[x], out, &attributes)
+            }
             Op::Linear { .. } => unreachable!("an imported graph holds no fused operation"),
         }
     }

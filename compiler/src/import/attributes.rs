@@ -53,6 +53,11 @@ impl<'a> Attributes<'a> {
         Ok(self.find(name, AttributeType::Tensor)?.and_then(|a| a.t.as_ref()))
     }
 
+    /// Integers, none if the attribute is absent.
+    pub fn ints(&self, name: &str) -> Result<&'a [i64], Diag> {
+        Ok(self.find(name, AttributeType::Ints)?.map_or(&[], |a| &a.ints))
+    }
+
     /// `N` extents in a range.
     pub fn extents<const N: usize>(
         &self,

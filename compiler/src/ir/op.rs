@@ -53,7 +53,7 @@ pub struct Geometry {
     pub groups: usize,
 }
 
-/// A pooling window. Padding never wins: it counts as minus infinity.
+/// A pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Rows, columns.
@@ -177,8 +177,11 @@ pub enum Op {
     /// A map as a vector, row-major.
     Flatten,
 
+    /// Mean over a window of a map; padding counts as 0.
+    AveragePool(Window),
+
     // Both dialects.
-    /// Maximum over a window of a map.
+    /// Maximum over a window of a map. Padding never wins: it counts as minus infinity.
     MaxPool(Window),
 
     // Fused: integers and `f32`.
@@ -215,6 +218,30 @@ impl Depth {
             Depth::Ternary => 2,
             Depth::Int8 => 8,
         }
+    }
+}
+
+impl Window {
+    /// Cells of the map that one result reads.
+    pub fn cells(&self) -> usize {
+        self.size.iter().product()
+    }
+
+    /// The sums over this window as a convolution that keeps channels apart: its kernel of ones, and where it reads.
+    pub fn sums(&self, channels: usize) -> (Weights, Geometry) {
+        let data = WeightData::Coded {
+            depth: Depth::Binary,
+            codes: vec![1; channels * self.cells()],
+            scale: vec![1.0; channels],
+        };
+        let shape = [channels, 1, self.size[0], self.size[1]];
+        let geom = Geometry {
+            stride: self.stride,
+            pads: self.pads,
+            groups: channels,
+            ..Geometry::UNIT
+        };
+        (Weights { shape, data }, geom)
     }
 }
 

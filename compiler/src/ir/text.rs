@@ -40,6 +40,7 @@ fn name(op: &Op) -> &'static str {
         Op::FromSign => "from_sign",
         Op::Flatten => "flatten",
         Op::MaxPool(_) => "max_pool",
+        Op::AveragePool(_) => "average_pool",
         Op::Linear { .. } => "linear",
     }
 }
@@ -71,7 +72,7 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
         }
         Op::Affine { mul, div, add } => write!(f, " mul {} div {} add {}", Floats(mul), Floats(div), Floats(add)),
         Op::Clip { lo, hi } => write!(f, " {lo:?}..={hi:?}"),
-        Op::MaxPool(w) => window(w, f),
+        Op::MaxPool(w) | Op::AveragePool(w) => window(w, f),
         Op::Linear {
             weights,
             geom,

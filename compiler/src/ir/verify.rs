@@ -4,8 +4,8 @@
 //! 2. Every extent is at least 1, and a shape has one to four of them. Maps are `[c, h, w]`.
 //! 3. Types follow from the operation and the operand:
 //!    * `Dequantize`: `u8` or `i8` to `real`; `FromSign`: `sign` to `real`; `Quantize`: to `u8` or `i8`; `Sign`: to `sign`;
-//!      `Conv`, `Dense`, `BatchNorm`, `Affine`, `Relu`, `Clip`: to `real`. What they read as real numbers is `real` or `f32`.
-//!    * `Flatten`, `MaxPool` and `Output` keep the element; all but `Conv`, `Dense`, `Linear`, `MaxPool` and `Flatten` keep the
+//!      `Conv`, `Dense`, `AveragePool`, `BatchNorm`, `Affine`, `Relu`, `Clip`: to `real`. What they read as real numbers is `real` or `f32`.
+//!    * `Flatten`, `MaxPool` and `Output` keep the element; all but `Conv`, `Dense`, `Linear`, pools and `Flatten` keep the
 //!      shape.
 //!    * `Linear`: to `sign` (threshold), `u8` or `i8` (requantisation), `f32` (float); reads anything but `real`.
 //! 4. A kernel's data is as long as its shape says, its codes lie in its depth's range (binary codes are not 0), its scales are
@@ -92,7 +92,7 @@ fn node(g: &Graph, id: NodeId) -> Check {
     match op {
         Op::Input => Ok(()),
         Op::Flatten => require(ty.shape == [from.len()], || format!("flattens {from} to {ty}")),
-        Op::MaxPool(w) => {
+        Op::MaxPool(w) | Op::AveragePool(w) => {
             window(w)?;
             let [h, w] = pool_extent(from.chw(), w).ok_or("its window does not fit")?;
             require(ty.chw() == [channels, h, w], || format!("pools {from} to {ty}"))
@@ -140,9 +140,13 @@ fn element(op: &Op, from: &Ty, to: &Ty) -> Check {
         Op::FromSign => from.elem == Elem::Sign && to.elem == Elem::Real,
         Op::Quantize { .. } => real && byte(to.elem),
         Op::Sign => real && to.elem == Elem::Sign,
-        Op::Conv { .. } | Op::Dense { .. } | Op::BatchNorm { .. } | Op::Affine { .. } | Op::Relu | Op::Clip { .. } => {
-            real && to.elem == Elem::Real
-        }
+        Op::Conv { .. }
+        | Op::Dense { .. }
+        | Op::AveragePool(_)
+        | Op::BatchNorm { .. }
+        | Op::Affine { .. }
+        | Op::Relu
+        | Op::Clip { .. } => real && to.elem == Elem::Real,
         Op::Linear { epilogue, .. } => {
             from.elem != Elem::Real
                 && match epilogue {
@@ -207,7 +211,9 @@ fn window(w: &Window) -> Check {
     let [top, left, bottom, right] = w.pads;
     let positive = w.size.iter().chain(&w.stride).all(|&x| x > 0);
     let filled = top.max(bottom) < w.size[0] && left.max(right) < w.size[1];
-    require(positive && filled, || format!("has the window {w:?}"))
+    // The count of cells is an exact `f32`.
+    let cells = w.size[0].checked_mul(w.size[1]).is_some_and(|n| n < 1 << 24);
+    require(positive && filled && cells, || format!("has the window {w:?}"))
 }
 
 fn kernel(w: &Weights, geom: &Geometry, from: &Ty) -> Check {

@@ -1,5 +1,6 @@
 //! From the imported dialect to the fused one: each pass keeps the exact meaning of the graph.
 
+mod average_to_conv;
 mod center_zero_points;
 mod commute_pool;
 mod dense_to_conv;
@@ -32,6 +33,7 @@ pub struct Row {
 /// The passes, in the order in which they run.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
+    Row { name: "average_to_conv", doc: "Turns average-pooling into a convolution by 1, whose sums of integers are exact, and a division.", run: average_to_conv::run },
     Row { name: "sink_flatten", doc: "Moves flattening down to the dense layer, or to the output, that wants a vector.", run: sink_flatten::run },
     Row { name: "dense_to_conv", doc: "Turns a dense layer into a convolution whose kernel is the whole map.", run: dense_to_conv::run },
     Row { name: "center_zero_points", doc: "Stores a value with the zero point in the middle or at the end of its range in the type whose zero means 0.", run: center_zero_points::run },

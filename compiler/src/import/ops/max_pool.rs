@@ -40,15 +40,9 @@ pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
             size[0], size[1]
         ))
     })?;
-    if args.attributes.int("ceil_mode", 0)? != 0 {
-        let even = |extent: usize, axis: usize| {
-            (extent + read.pads[axis] + read.pads[axis + 2] - size[axis]).is_multiple_of(read.stride[axis])
-        };
-        if !even(h, 0) || !even(w, 1) {
-            return Err(args
-                .attributes
-                .bad("ceil_mode", "is 1, and the last window would hang over the border"));
-        }
+    if args.attributes.int("ceil_mode", 0)? != 0 && !read.fills([h, w], size) {
+        let found = "is 1, and the last window would hang over the border";
+        return Err(args.attributes.bad("ceil_mode", found));
     }
     b.node(args, Op::MaxPool(window), Ty::new(map.elem, [c, rows, columns]), x)
         .map(Value::Node)

@@ -2,6 +2,7 @@
 
 mod add;
 mod arithmetic;
+mod average_pool;
 mod batch_normalization;
 mod cast;
 mod clip;
@@ -11,12 +12,14 @@ mod dequantize_linear;
 mod div;
 mod flatten;
 mod gemm;
+mod global_average_pool;
 mod greater_or_equal;
 mod identity;
 mod mat_mul;
 mod max_pool;
 mod mul;
 mod quantize_linear;
+mod reduce_mean;
 mod relu;
 mod reshape;
 mod round;
@@ -42,6 +45,7 @@ pub(super) struct Row {
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row { name: "Add", build: add::build },
+    Row { name: "AveragePool", build: average_pool::build },
     Row { name: "BatchNormalization", build: batch_normalization::build },
     Row { name: "Cast", build: cast::build },
     Row { name: "Clip", build: clip::build },
@@ -51,12 +55,14 @@ const TABLE: &[Row] = &[
     Row { name: "Div", build: div::build },
     Row { name: "Flatten", build: flatten::build },
     Row { name: "Gemm", build: gemm::build },
+    Row { name: "GlobalAveragePool", build: global_average_pool::build },
     Row { name: "GreaterOrEqual", build: greater_or_equal::build },
     Row { name: "Identity", build: identity::build },
     Row { name: "MatMul", build: mat_mul::build },
     Row { name: "MaxPool", build: max_pool::build },
     Row { name: "Mul", build: mul::build },
     Row { name: "QuantizeLinear", build: quantize_linear::build },
+    Row { name: "ReduceMean", build: reduce_mean::build },
     Row { name: "Relu", build: relu::build },
     Row { name: "Reshape", build: reshape::build },
     Row { name: "Round", build: round::build },

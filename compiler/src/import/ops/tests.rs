@@ -360,6 +360,58 @@ fn max_pool() {
 }
 
 #[test]
+fn average_pools() {
+    for attributes in [
+        vec![ints("kernel_shape", &[2, 2])],
+        vec![
+            ints("kernel_shape", &[2, 3]),
+            ints("strides", &[2, 1]),
+            ints("pads", &[1, 1, 0, 2]),
+            int("count_include_pad", 1),
+        ],
+        vec![
+            ints("kernel_shape", &[2, 2]),
+            ints("strides", &[2, 1]),
+            int("ceil_mode", 1),
+        ],
+    ] {
+        map(2, 6, 5)
+            .node("y", "AveragePool", &["x"], attributes)
+            .check(&sample(60));
+    }
+    map(2, 6, 5)
+        .node("y", "GlobalAveragePool", &["x"], vec![])
+        .check(&sample(60));
+    for (axes, keep) in [([2, 3], 1), ([-1, -2], 0)] {
+        let attributes = vec![ints("axes", &axes), int("keepdims", keep)];
+        map(2, 6, 5)
+            .node("y", "ReduceMean", &["x"], attributes)
+            .check(&sample(60));
+    }
+    for attributes in [
+        vec![],
+        vec![ints("kernel_shape", &[2, 2]), ints("pads", &[1, 0, 0, 0])],
+        vec![
+            ints("kernel_shape", &[2, 2]),
+            ints("pads", &[2, 0, 0, 0]),
+            int("count_include_pad", 1),
+        ],
+        vec![ints("kernel_shape", &[2, 2]), ints("dilations", &[2, 1])],
+        vec![
+            ints("kernel_shape", &[2, 2]),
+            ints("strides", &[2, 2]),
+            int("ceil_mode", 1),
+        ],
+    ] {
+        let errors = map(2, 6, 5).node("y", "AveragePool", &["x"], attributes).errors();
+        assert_eq!(errors, [Code::BadAttribute]);
+    }
+    let by_rows = vec![ints("axes", &[2])];
+    let errors = map(2, 6, 5).node("y", "ReduceMean", &["x"], by_rows).errors();
+    assert_eq!(errors, [Code::UnsupportedOperator]);
+}
+
+#[test]
 fn clip_and_round() {
     let x = Tensor::F32(vec![-9.0, -0.5, -0.0, 0.5, 0.51, 1.5, 2.5, 9.0]);
     for (lo, hi) in [(-1.0, 1.0), (0.0, 3.0), (0.4, 200.0), (-128.0, 2.5)] {

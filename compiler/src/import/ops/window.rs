@@ -1,4 +1,4 @@
-//! Where `Conv` and `MaxPool` read: the attributes that they share.
+//! Where `Conv`, `MaxPool` and `AveragePool` read: the attributes that they share.
 
 use crate::diag::Diag;
 use crate::import::builder::Args;
@@ -8,6 +8,17 @@ pub(super) struct Window {
     pub stride: [usize; 2],
     pub dilation: [usize; 2],
     pub pads: [usize; 4],
+}
+
+impl Window {
+    /// Whether windows of `size` end where the padded map of `extent` ends; false if one does not fit.
+    pub fn fills(&self, extent: [usize; 2], size: [usize; 2]) -> bool {
+        (0..2).all(|axis| {
+            let reach = (size[axis] - 1) * self.dilation[axis] + 1;
+            let rest = (extent[axis] + self.pads[axis] + self.pads[axis + 2]).checked_sub(reach);
+            rest.is_some_and(|rest| rest.is_multiple_of(self.stride[axis]))
+        })
+    }
 }
 
 /// No attribute of a network that fits a device is larger, and products of them stay far from overflow.

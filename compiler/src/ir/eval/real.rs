@@ -104,6 +104,12 @@ pub(super) fn step(op: &Op, from: &Ty, x: &Reals, to: &Ty) -> Value {
             epsilon,
         } => each(&|c, n| n.batch_norm(&Norm::new(scale[c], bias[c], mean[c], variance[c], *epsilon))),
         Op::MaxPool(w) => Value::Real(Reals(pool(&x.0, from.chw(), w, to.chw(), Number::max))),
+        Op::AveragePool(w) => {
+            let (weights, geom) = w.sums(from.chw()[0]);
+            let share = integer(w.cells() as i64).recip();
+            let Reals(sums) = conv(x, from.chw(), &weights, &geom, None);
+            Value::Real(Reals(sums.iter().map(|n| n.affine(&share, &Q::zero())).collect()))
+        }
         Op::Conv { weights, geom, bias } => Value::Real(conv(x, from.chw(), weights, geom, bias.as_deref())),
         Op::Dense { weights, bias } => Value::Real(conv(x, from.chw(), weights, &Geometry::UNIT, bias.as_deref())),
         // What was read in the stored value is the result already.
