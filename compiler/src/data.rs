@@ -125,6 +125,7 @@ fn one_synthetic(ty: &Ty, seed: u64) -> Vec<u8> {
         // The same picture around 0.
         Elem::I8 => plane.iter().map(|p| p ^ 0x80).collect(),
         Elem::Sign => plane.iter().map(|p| if *p >= 128 { 1 } else { 0xff }).collect(),
+        Elem::I32 => plane.iter().flat_map(|p| (i32::from(*p) - 128).to_le_bytes()).collect(),
         // Eighths in -16..16: sums of a few of them are exact in any order.
         Elem::Real | Elem::F32 => plane
             .iter()

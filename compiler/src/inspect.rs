@@ -227,6 +227,7 @@ fn dtype(elem: Elem) -> &'static str {
         Elem::U8 => "uint8",
         Elem::I8 => "int8",
         Elem::Sign => "sign",
+        Elem::I32 => "int32",
         // A file's real numbers are f32.
         Elem::Real | Elem::F32 => "float32",
     }

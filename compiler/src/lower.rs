@@ -23,11 +23,13 @@ pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
         }
     };
     let args = |s: &Step| {
-        let mut values = s.values.iter();
-        let arg = |b: &BufDecl| match (b.role, s.operand, s.result) {
-            (Role::In, Place::Input, _) => Arg::Input,
-            (Role::In, Place::Step(made), _) => value(plan.steps[made].values[0], b.ty),
-            (Role::Out, _, Place::Output) => Arg::Output,
+        let (mut values, mut operands) = (s.values.iter(), s.operands.iter());
+        let arg = |b: &BufDecl| match (b.role, s.result) {
+            (Role::In, _) => match operands.next().expect("an operand per buffer") {
+                Place::Step(made) => value(plan.steps[*made].values[0], b.ty),
+                _ => Arg::Input,
+            },
+            (Role::Out, Place::Output) => Arg::Output,
             _ => value(*values.next().expect("a value per buffer"), b.ty),
         };
         s.kernel.params().map(arg).collect()

@@ -108,6 +108,7 @@ fn datum(elem: Elem) -> DatumType {
     match elem {
         Elem::U8 => u8::datum_type(),
         Elem::I8 | Elem::Sign => i8::datum_type(),
+        Elem::I32 => i32::datum_type(),
         Elem::Real | Elem::F32 => f32::datum_type(),
     }
 }
@@ -116,6 +117,10 @@ fn tensor(elem: Elem, shape: &[usize], bytes: &[u8]) -> TractResult<Tensor> {
     match elem {
         Elem::U8 => Tensor::from_shape(shape, bytes),
         Elem::I8 | Elem::Sign => Tensor::from_shape(shape, &bytes.iter().map(|b| *b as i8).collect::<Vec<_>>()),
+        Elem::I32 => {
+            let (words, _) = bytes.as_chunks();
+            Tensor::from_shape(shape, &words.iter().map(|w| i32::from_le_bytes(*w)).collect::<Vec<_>>())
+        }
         Elem::Real | Elem::F32 => {
             let floats = bytes
                 .chunks_exact(4)

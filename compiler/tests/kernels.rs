@@ -264,7 +264,7 @@ fn bytes(t: &Tensor) -> Vec<u8> {
         Tensor::U8(v) => v.clone(),
         Tensor::I8(v) => v.iter().map(|&x| x as u8).collect(),
         Tensor::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        Tensor::Sign(_) => unreachable!("no port holds signs"),
+        Tensor::Sign(_) | Tensor::I32(_) => unreachable!("no port holds such"),
     }
 }
 

@@ -223,6 +223,28 @@ impl Net {
         self.push(Op::AveragePool(window), Ty::new(Elem::Real, [c, rows, columns]));
     }
 
+    /// A residual block around a convolution by 1 that is normalised, and a quantizer.
+    fn residual(&mut self) -> bool {
+        let shortcut = self.at;
+        let ty = self.ty();
+        let [c, ..] = ty.chw();
+        let weights = self.weights([c, c, 1, 1]);
+        let (geom, bias) = (Geometry::UNIT, self.bias(c));
+        self.push(Op::Conv { weights, geom, bias }, ty.clone());
+        self.batch_norm(true);
+        let name = format!("node{}", self.graph.len());
+        self.at = self.graph.add(name, Op::Add, ty, &[self.at, shortcut]);
+        if self.random.chance(50) {
+            self.step(Op::Clip { lo: -1.0, hi: 1.0 });
+            let (scale, zero_point) = (self.positive(0.5), 0);
+            let shape = self.ty().shape;
+            self.push(Op::Quantize { scale, zero_point }, Ty::new(Elem::I8, shape));
+            self.step(Op::Dequantize { scale, zero_point });
+            return true;
+        }
+        self.quantizer()
+    }
+
     /// Batch normalisation, rectifier, pool and affine steps in an order that has a fused form.
     fn steps(&mut self) {
         if self.random.chance(20) {
@@ -328,6 +350,9 @@ fn network(seed: u64, numbers: Numbers) -> Graph {
         if padding && net.random.chance(15) {
             net.average_pool();
             padding = net.quantizer();
+        }
+        if net.ty().shape.len() == 3 && net.random.chance(15) {
+            padding = net.residual();
         }
         net.layer(padding);
         net.steps();

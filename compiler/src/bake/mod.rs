@@ -163,7 +163,11 @@ impl Writer {
                 attributes.push(("count_include_pad", Attribute::Int(1)));
                 file.node("AveragePool", name, &[x], out, &attributes)
             }
-            Op::Linear { .. } => unreachable!("an imported graph holds no fused operation"),
+            Op::Add => {
+                let both = g.operands(id);
+                file.node("Add", name, &[x, &self.tensors[&both[1]]], out, &[])
+            }
+            Op::Linear { .. } | Op::Join(_) => unreachable!("an imported graph holds no fused operation"),
         }
     }
 }
@@ -242,6 +246,7 @@ fn dtype(elem: Elem) -> DataType {
     match elem {
         Elem::U8 => DataType::Uint8,
         Elem::I8 => DataType::Int8,
+        Elem::I32 => DataType::Int32,
         Elem::Real | Elem::Sign | Elem::F32 => DataType::Float,
     }
 }

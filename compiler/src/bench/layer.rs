@@ -14,12 +14,14 @@ use crate::random::SplitMix64;
 ///
 /// The operand is a sample where the layer reads one, else random values between the least and the greatest that the layer
 /// before can yield: the kernels' proofs hold for those, and no others.
-pub fn alone(c: &Compiled, i: usize) -> (Program, Vec<u8>) {
+///
+/// A step of two operands has none: a program has one input.
+pub fn alone(c: &Compiled, i: usize) -> Option<(Program, Vec<u8>)> {
     let step = &c.plan.steps[i];
     let operand = c.graph.operands(step.node)[0];
-    let bytes = match step.operand {
-        Place::Input => data::synthetic(&package::input_ty(&c.graph), 1).bytes,
-        place => {
+    let bytes = match step.operands[..] {
+        [Place::Input] => data::synthetic(&package::input_ty(&c.graph), 1).bytes,
+        [place] => {
             let node = c.graph.node(operand);
             let bounds = range::values(&c.graph, operand);
             cut::stored(
@@ -27,8 +29,9 @@ pub fn alone(c: &Compiled, i: usize) -> (Program, Vec<u8>) {
                 cut::view(&c.graph, operand, place),
             )
         }
+        _ => return None,
     };
-    (cut::alone(&c.program, i), bytes)
+    Some((cut::alone(&c.program, i), bytes))
 }
 
 fn random(elem: Elem, len: usize, bounds: Option<(i64, i64)>) -> Tensor {
@@ -39,6 +42,7 @@ fn random(elem: Elem, len: usize, bounds: Option<(i64, i64)>) -> Tensor {
         Elem::U8 => Tensor::U8((0..len).map(|_| number() as u8).collect()),
         Elem::I8 => Tensor::I8((0..len).map(|_| number() as i8).collect()),
         Elem::Sign => Tensor::Sign((0..len).map(|_| random.next() & 1 == 1).collect()),
+        Elem::I32 => Tensor::I32((0..len).map(|_| number() as i32).collect()),
         // Eighths: sums of a few of them are exact in any order.
         Elem::Real | Elem::F32 => Tensor::F32((0..len).map(|_| number() as f32 / 8.0).collect()),
     }
@@ -70,7 +74,7 @@ mod tests {
             let options = plan::Options::default();
             let c = driver::compile(model, "generic", &options, &Silent, &mut |_, _, _| ()).unwrap();
             for i in 0..c.plan.steps.len() {
-                let (program, operand) = alone(&c, i);
+                let (program, operand) = alone(&c, i).expect("one operand");
                 let input = program.input.shape[0] * program.input.ty.bytes() as usize;
                 assert_eq!(operand.len(), input, "{line}, step {i}");
                 // The interpreter checks every index and every sum.

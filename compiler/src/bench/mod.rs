@@ -98,8 +98,9 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
             if scope == Scope::Layers && added(&step.name) {
                 continue;
             }
-            let (program, operand) = layer::alone(c, i);
-            rows.push(one(c, Some(i), &program, &operand, lang, keep)?);
+            if let Some((program, operand)) = layer::alone(c, i) {
+                rows.push(one(c, Some(i), &program, &operand, lang, keep)?);
+            }
         }
     }
     Ok(rows)
@@ -109,8 +110,11 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
 ///
 /// # Errors
 /// As for [`measure`].
+///
+/// # Panics
+/// If the step has two operands.
 pub fn measure_layer(c: &Compiled, i: usize, lang: Lang) -> Result<Row> {
-    let (program, operand) = layer::alone(c, i);
+    let (program, operand) = layer::alone(c, i).expect("layers of a choice of kernels read one operand");
     one(c, Some(i), &program, &operand, lang, None)
 }
 

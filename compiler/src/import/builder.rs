@@ -130,6 +130,11 @@ impl<'a> Builder<'a> {
 
     /// Adds a node to the graph.
     pub fn node(&mut self, args: &Args, op: Op, ty: Ty, operand: NodeId) -> Result<NodeId, Diag> {
+        self.nodes(args, op, ty, &[operand])
+    }
+
+    /// The same with any number of operands.
+    pub fn nodes(&mut self, args: &Args, op: Op, ty: Ty, operands: &[NodeId]) -> Result<NodeId, Diag> {
         let count = ty
             .shape
             .iter()
@@ -141,7 +146,7 @@ impl<'a> Builder<'a> {
                 format!("its result has {count} elements, of at most {MAX_ELEMENTS}"),
             ));
         }
-        Ok(self.graph.add(order::name(args.proto), op, ty, &[operand]))
+        Ok(self.graph.add(order::name(args.proto), op, ty, operands))
     }
 
     /// Adds a node whose result is real and has the operand's shape.

@@ -227,7 +227,7 @@ impl Net {
             Tensor::I8(v) => tract_ndarray::ArrayD::from_shape_vec(shape, v.clone())
                 .unwrap()
                 .into_tensor(),
-            Tensor::Sign(_) => panic!("no ONNX type"),
+            Tensor::Sign(_) | Tensor::I32(_) => panic!("no input type"),
         };
         let fact = InferenceFact::dt_shape(value.datum_type(), value.shape());
         let mut model = onnx().model_for_proto_model(&self.proto).unwrap();

@@ -104,6 +104,52 @@ impl Surd {
         }
     }
 
+    /// The sum, if it has one square root.
+    pub fn plus(&self, other: &Surd) -> Option<Surd> {
+        let (u, r) = if other.u.is_zero() || self.r == other.r {
+            (&self.u + &other.u, &self.r)
+        } else if self.u.is_zero() {
+            (other.u.clone(), &other.r)
+        } else {
+            return None;
+        };
+        Some(Surd {
+            u,
+            r: r.clone(),
+            c: &self.c + &other.c,
+        })
+    }
+
+    /// Compares the sum of two numbers with a rational one.
+    pub fn compare_sum(&self, other: &Surd, t: &Q) -> Ordering {
+        if let Some(sum) = self.plus(other) {
+            return sum.compare(t);
+        }
+        // u sqrt(r) - t' against -v sqrt(s): by their signs, else by their squares, of which one is rational.
+        let t = t - &self.c - &other.c;
+        let left = Surd {
+            u: self.u.clone(),
+            r: self.r.clone(),
+            c: -&t,
+        };
+        let right = -&other.u;
+        let signs = (left.compare(&Q::zero()), sign(&right));
+        if signs.0 != signs.1 {
+            return signs.0.cmp(&signs.1);
+        }
+        let squared = Surd {
+            u: integer(-2) * &self.u * &t,
+            r: self.r.clone(),
+            c: &self.u * &self.u * &self.r + &t * &t,
+        };
+        let order = squared.compare(&(&other.u * &other.u * &other.r));
+        if signs.0 == Ordering::Less {
+            order.reverse()
+        } else {
+            order
+        }
+    }
+
     /// An estimate and a bound of its error.
     pub fn estimate(&self) -> (f64, f64) {
         let root = estimate(&self.u) * estimate(&self.r).sqrt();
@@ -263,6 +309,59 @@ impl Line {
     }
 }
 
+/// `(x, y) -> a(x) + b(y)`.
+#[derive(Clone, Debug)]
+pub struct Plane<'a> {
+    a: &'a Line,
+    b: &'a Line,
+    near: [LineEstimate; 2],
+}
+
+impl<'a> Plane<'a> {
+    /// The sum of two lines, of which the first does not fall.
+    pub fn new(a: &'a Line, b: &'a Line) -> Self {
+        let near = [a.estimate(), b.estimate()];
+        Plane { a, b, near }
+    }
+
+    /// Estimates: rise along `x`, rise along `y`, value at the origin.
+    pub fn estimates(&self) -> [f64; 3] {
+        let [a, b] = self.near;
+        [a.rise, b.rise, a.u + a.c + b.u + b.c]
+    }
+
+    /// For this `y` the least `x` in `first..=last` whose value reaches the edge; `last + 1` if there is none.
+    pub fn reaches(&self, edge: &Edge, y: i64, (first, last): (i64, i64)) -> i64 {
+        let [a, b] = self.near;
+        let along = b.rise * y as f64;
+        let (mut low, mut high) = (first, last + 1);
+        if a.rise > 0.0 {
+            let x = (edge.near - a.c - a.u - b.c - b.u - along) / a.rise;
+            let parts = [edge.near, a.c, a.u, b.c, b.u, along, TINY];
+            let error = parts.iter().map(|p| p.abs()).sum::<f64>() * EPSILON / a.rise + x.abs() * EPSILON;
+            let (least, greatest) = ((x - error).floor(), (x + error).floor());
+            // As for a line: the casts saturate, and what is no number leaves the range to the exact search.
+            if least.is_finite() && greatest.is_finite() {
+                low = (least as i64).clamp(first, last + 1);
+                high = (greatest as i64).saturating_add(1).clamp(first, last + 1);
+                if least == greatest && x - error > least {
+                    return high;
+                }
+            }
+        }
+        let other = self.b.at(y);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if edge.reached_by_sum(&self.a.at(middle), &other) {
+                high = middle
+            } else {
+                low = middle + 1
+            }
+        }
+        low
+    }
+}
+
 /// Estimates of a [`Line`]: `x -> rise * x + u + c`.
 #[derive(Clone, Copy, Debug)]
 pub struct LineEstimate {
@@ -302,6 +401,11 @@ impl Quantum {
         &self.exact
     }
 
+    /// Its estimate.
+    pub fn near(&self) -> f64 {
+        self.near
+    }
+
     /// What a number must reach to be rounded to `k` or more, in units of the step: the tie between `k - 1` and `k` goes to the
     /// even one.
     pub fn rounding_edge(&self, k: i64) -> Edge<'_> {
@@ -326,8 +430,20 @@ impl Quantum {
 impl Edge<'_> {
     /// Whether a value reaches it.
     pub fn reached_by(&self, value: &Surd) -> bool {
-        let exact = integer(self.twice) * &self.step.exact / integer(2);
-        match value.compare(&exact) {
+        self.passed(value.compare(&self.exact()))
+    }
+
+    /// Whether the sum of two values reaches it.
+    pub fn reached_by_sum(&self, a: &Surd, b: &Surd) -> bool {
+        self.passed(a.compare_sum(b, &self.exact()))
+    }
+
+    fn exact(&self) -> Q {
+        integer(self.twice) * &self.step.exact / integer(2)
+    }
+
+    fn passed(&self, order: Ordering) -> bool {
+        match order {
             Ordering::Less => false,
             Ordering::Equal => !self.strict,
             Ordering::Greater => true,
@@ -413,6 +529,37 @@ mod tests {
         l.affine(&q(1, 1), &q(-1, 1));
         l.batch_norm(&norm).unwrap();
         assert_eq!(l.at(6).rational(), Some(q(3, 1)));
+    }
+
+    #[test]
+    fn sums_of_two_roots_compare_exactly() {
+        // 1.5 sqrt(2) x + 2 sqrt(3) y + 1/3, held against floats far from every edge, and against itself at one.
+        let a = line(q(3, 2), q(0, 1), q(1, 2), q(1, 3));
+        let b = line(q(2, 1), q(0, 1), q(1, 3), q(0, 1));
+        for (x, y) in [(-3, 2), (3, -2), (2, 2), (-2, -2), (0, 5), (5, 0), (-4, 3)] {
+            let float = 1.5 * 2f64.sqrt() * x as f64 + 2.0 * 3f64.sqrt() * y as f64 + 1.0 / 3.0;
+            for t in [q(-7, 2), q(0, 1), q(1, 3), q(5, 1)] {
+                let expected = float.total_cmp(&estimate(&t));
+                let close = (float - estimate(&t)).abs() < 1e-9;
+                let found = a.at(x).compare_sum(&b.at(y), &t);
+                assert_eq!(found, if close { Ordering::Equal } else { expected }, "{x} {y} {t}");
+            }
+        }
+        assert_eq!(a.at(0).compare_sum(&b.at(0), &q(1, 3)), Ordering::Equal);
+    }
+
+    #[test]
+    fn a_plane_reaches_where_its_values_do() {
+        let a = line(q(1, 3), q(-1, 1), q(2, 1), q(1, 3));
+        let step = Quantum::from(0.75);
+        for b in [line(q(1, 7), q(0, 1), q(5, 1), q(0, 1)), Line::new(q(-1, 4), q(1, 2))] {
+            let plane = Plane::new(&a, &b);
+            for (k, y) in [(-3, 4), (0, 0), (1, -9), (2, 9), (40, 3)] {
+                let edge = step.rounding_edge(k);
+                let brute = (-50..=50).find(|&x| edge.reached_by_sum(&a.at(x), &b.at(y)));
+                assert_eq!(plane.reaches(&edge, y, (-50, 50)), brute.unwrap_or(51));
+            }
+        }
     }
 
     #[test]

@@ -105,6 +105,19 @@ impl Graph {
         }
     }
 
+    /// Lets one user of `old` read `new` instead.
+    pub fn replace_use(&mut self, old: NodeId, new: NodeId, user: NodeId) {
+        let uses: Vec<_> = self
+            .inner
+            .edges_connecting(old.0, user.0)
+            .map(|e| (e.id(), *e.weight()))
+            .collect();
+        for (edge, position) in uses {
+            self.inner.remove_edge(edge);
+            self.inner.add_edge(new.0, user.0, position);
+        }
+    }
+
     /// Takes a node out; nothing may read it any more.
     pub fn remove(&mut self, id: NodeId) {
         debug_assert!(self.users(id).is_empty(), "{id} is still read");

@@ -68,6 +68,8 @@ pub struct Window {
 /// (the passes negate the codes of channels where it was not), so that a maximum may be taken before or after it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Epilogue {
+    /// `i32` output: the sum itself. Integer sums only.
+    Sums,
     /// `sign` output: +1 where `sum >= threshold`, else -1. Integer sums only.
     Threshold(Vec<i32>),
     /// `i8` or `u8` output: `clamp((sum * mul + add) >> shift, lo, hi)` in 64-bit integers, the shift arithmetic.
@@ -95,6 +97,31 @@ pub enum Epilogue {
         mul: Vec<f32>,
         /// Addends.
         add: Vec<f32>,
+        /// 0 for a rectifier; absent if there is none.
+        floor: Option<f32>,
+    },
+}
+
+/// What becomes of two values of one shape, element by element. Vectors have one entry per channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Join {
+    /// `clamp((a * mul[0] + b * mul[1] + add) >> shift, lo, hi)` of integers in 64 bits, the shift arithmetic. A `sign` output is
+    /// +1 where that is not negative. The passes choose the numbers so that this is the exact quantizer for every pair of
+    /// reachable operands.
+    Integer {
+        /// Factors of both operands.
+        mul: [Vec<i64>; 2],
+        /// Addends, with the rounding in them.
+        add: Vec<i64>,
+        /// Shift, below 63.
+        shift: u8,
+        /// Least result of the clamp.
+        lo: i32,
+        /// Greatest result of the clamp.
+        hi: i32,
+    },
+    /// `max(a + b, floor)` of `f32`, rounded to nearest even.
+    Float {
         /// 0 for a rectifier; absent if there is none.
         floor: Option<f32>,
     },
@@ -174,6 +201,8 @@ pub enum Op {
     Sign,
     /// Reads a `sign` value as real numbers.
     FromSign,
+    /// Sum of two values of one shape. Two operands.
+    Add,
     /// A map as a vector, row-major.
     Flatten,
 
@@ -200,6 +229,8 @@ pub enum Op {
         /// From sums to outputs.
         epilogue: Epilogue,
     },
+    /// Two values become one. Two operands: integers, or `f32`.
+    Join(Join),
 }
 
 impl Depth {

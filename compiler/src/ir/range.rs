@@ -1,6 +1,6 @@
 //! How large values and sums can become.
 
-use super::{Elem, Epilogue, Graph, NodeId, Op, WeightData, Weights};
+use super::{Elem, Epilogue, Graph, Join, NodeId, Op, WeightData, Weights};
 
 /// Least and greatest integer that a quantised value can hold; absent for real and `f32` values.
 pub fn values(g: &Graph, id: NodeId) -> Option<(i64, i64)> {
@@ -15,6 +15,10 @@ pub fn values(g: &Graph, id: NodeId) -> Option<(i64, i64)> {
             _,
         ) => Some((i64::from(*lo), i64::from(*hi))),
         (Op::MaxPool(_) | Op::Flatten | Op::Output, _) => values(g, *g.operands(id).first()?),
+        (_, Elem::I32) => sums(g, id)?
+            .into_iter()
+            .reduce(|(a, b), (lo, hi)| (a.min(lo), b.max(hi))),
+        (Op::Join(Join::Integer { lo, hi, .. }), Elem::U8 | Elem::I8) => Some((i64::from(*lo), i64::from(*hi))),
         (_, Elem::U8) => Some((0, 255)),
         (_, Elem::I8) => Some((-128, 127)),
         (_, Elem::Sign) => Some((-1, 1)),

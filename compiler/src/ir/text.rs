@@ -5,7 +5,7 @@
 //! ```
 //! Long constants are shown as a digest (FNV-1a, 32 bits), so that equal graphs have equal text and a change shows.
 
-use super::{Depth, Epilogue, Geometry, Graph, Op, WeightData, Weights, Window};
+use super::{Depth, Epilogue, Geometry, Graph, Join, Op, WeightData, Weights, Window};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Graph {
@@ -37,11 +37,13 @@ fn name(op: &Op) -> &'static str {
         Op::Relu => "relu",
         Op::Clip { .. } => "clip",
         Op::Sign => "sign",
+        Op::Add => "add",
         Op::FromSign => "from_sign",
         Op::Flatten => "flatten",
         Op::MaxPool(_) => "max_pool",
         Op::AveragePool(_) => "average_pool",
         Op::Linear { .. } => "linear",
+        Op::Join(_) => "join",
     }
 }
 
@@ -85,6 +87,7 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
                 window(w, f)?;
             }
             match epilogue {
+                Epilogue::Sums => f.write_str(" sums"),
                 Epilogue::Threshold(t) => write!(f, " threshold {}", digest(t.iter().flat_map(|x| x.to_le_bytes()))),
                 Epilogue::Requant {
                     mul,
@@ -105,6 +108,17 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
                 }
             }
         }
+        Op::Join(Join::Integer {
+            mul,
+            add,
+            shift,
+            lo,
+            hi,
+        }) => {
+            let numbers = mul.iter().flatten().chain(add).flat_map(|x| x.to_le_bytes());
+            write!(f, " requant {lo}..={hi} shift {shift} {}", digest(numbers))
+        }
+        Op::Join(Join::Float { floor }) => floor.map_or(Ok(()), |x| write!(f, " floor {x:?}")),
         _ => Ok(()),
     }
 }

@@ -13,6 +13,8 @@ pub enum Elem {
     I8,
     /// -1 or +1.
     Sign,
+    /// An exact sum, within the bounds of the layer that makes it. Only an [`Op::Join`](super::Op::Join) reads it.
+    I32,
     /// An IEEE 754 binary32, computed in the order that the operation documents.
     F32,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Elem {
             Elem::U8 => "u8",
             Elem::I8 => "i8",
             Elem::Sign => "sign",
+            Elem::I32 => "i32",
             Elem::F32 => "f32",
         })
     }

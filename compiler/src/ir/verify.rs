@@ -1,13 +1,15 @@
 //! The law of the graph.
 //!
-//! 1. The graph is acyclic, with one [`Op::Input`] and one [`Op::Output`]. An input has no operand, every other node one.
+//! 1. The graph is acyclic, with one [`Op::Input`] and one [`Op::Output`]. An input has no operand, `Add` and `Join` two, every other node one.
 //! 2. Every extent is at least 1, and a shape has one to four of them. Maps are `[c, h, w]`.
 //! 3. Types follow from the operation and the operand:
 //!    * `Dequantize`: `u8` or `i8` to `real`; `FromSign`: `sign` to `real`; `Quantize`: to `u8` or `i8`; `Sign`: to `sign`;
 //!      `Conv`, `Dense`, `AveragePool`, `BatchNorm`, `Affine`, `Relu`, `Clip`: to `real`. What they read as real numbers is `real` or `f32`.
 //!    * `Flatten`, `MaxPool` and `Output` keep the element; all but `Conv`, `Dense`, `Linear`, pools and `Flatten` keep the
 //!      shape.
-//!    * `Linear`: to `sign` (threshold), `u8` or `i8` (requantisation), `f32` (float); reads anything but `real`.
+//!    * `Add`: to `real`. `Join`: of two integers to `sign`, `u8` or `i8`, of two `f32` to `f32`. Their operands have the result's
+//!      shape.
+//!    * `Linear`: to `i32` (sums), `sign` (threshold), `u8` or `i8` (requantisation), `f32` (float); reads anything but `real` and `i32`.
 //! 4. A kernel's data is as long as its shape says, its codes lie in its depth's range (binary codes are not 0), its scales are
 //!    finite and positive, its extents fit the operand, the groups and the result.
 //! 5. Strides, dilations and windows are at least 1; a pool's padding is smaller than its window, so that no window is empty.
@@ -18,7 +20,7 @@
 //! 8. A requantisation's factors are not negative, its shifts are below 63, its clamp lies in its type, and it does not overflow
 //!    64 bits at any reachable sum. A float epilogue's factors are finite and not negative.
 
-use super::{Depth, Elem, Epilogue, Geometry, Graph, Node, NodeId, Op, Ty, WeightData, Weights, Window, range};
+use super::{Depth, Elem, Epilogue, Geometry, Graph, Join, Node, NodeId, Op, Ty, WeightData, Weights, Window, range};
 
 /// Checks every invariant; the error names the node and what it broke.
 pub fn verify(g: &Graph) -> Result<(), String> {
@@ -85,7 +87,11 @@ fn node(g: &Graph, id: NodeId) -> Check {
             format!("is an input of {ty}")
         });
     }
-    require(operands.len() == 1, || format!("has {} operands", operands.len()))?;
+    let wanted = if matches!(op, Op::Add | Op::Join(_)) { 2 } else { 1 };
+    require(operands.len() == wanted, || format!("has {} operands", operands.len()))?;
+    if wanted == 2 {
+        return pair(g, op, ty, [operands[0], operands[1]]);
+    }
     let from = &g.node(operands[0]).ty;
     let [channels, ..] = from.chw();
     element(op, from, ty)?;
@@ -130,11 +136,51 @@ fn node(g: &Graph, id: NodeId) -> Check {
     }
 }
 
+/// An operation with two operands.
+fn pair(g: &Graph, op: &Op, ty: &Ty, operands: [NodeId; 2]) -> Check {
+    let from = operands.map(|id| &g.node(id).ty);
+    let alike = from.iter().all(|f| f.shape == ty.shape);
+    require(alike, || format!("makes {ty} of {} and {}", from[0], from[1]))?;
+    let all = |fits: fn(Elem) -> bool| from.iter().all(|f| fits(f.elem));
+    let fits = match op {
+        Op::Join(Join::Float { .. }) => all(|e| e == Elem::F32) && ty.elem == Elem::F32,
+        Op::Join(Join::Integer { .. }) => {
+            all(|e| !matches!(e, Elem::Real | Elem::F32)) && matches!(ty.elem, Elem::Sign | Elem::U8 | Elem::I8)
+        }
+        _ => all(|e| matches!(e, Elem::Real | Elem::F32)) && ty.elem == Elem::Real,
+    };
+    require(fits, || format!("makes {ty} of {} and {}", from[0], from[1]))?;
+    let Op::Join(Join::Integer {
+        mul,
+        add,
+        shift,
+        lo,
+        hi,
+    }) = op
+    else {
+        return Ok(());
+    };
+    let channels = ty.chw()[0];
+    let full = mul.iter().chain([add]).all(|v| v.len() == channels);
+    require(full, || format!("has not {channels} entries of everything"))?;
+    let range = if ty.elem == Elem::U8 { 0..=255 } else { -128..=127 };
+    let clamps = range.contains(lo) && range.contains(hi) && lo <= hi && *shift < 63;
+    require(clamps, || format!("clamps to {lo}..={hi}, with the shift {shift}"))?;
+    // Every channel's numbers with every channel's values, as the kernels' proofs take them.
+    let greatest = |v: &[i64]| v.iter().map(|x| i128::from(*x).abs()).max().unwrap_or(0);
+    let mut bound = greatest(add);
+    for (mul, id) in mul.iter().zip(operands) {
+        let (lo, hi) = range::values(g, id).ok_or("reads values without bounds")?;
+        bound += greatest(mul) * i128::from(lo.abs().max(hi.abs()));
+    }
+    require(bound <= i128::from(i64::MAX), || "its sums do not fit 64 bits".into())
+}
+
 fn element(op: &Op, from: &Ty, to: &Ty) -> Check {
     let real = matches!(from.elem, Elem::Real | Elem::F32);
     let byte = |e: Elem| matches!(e, Elem::U8 | Elem::I8);
     let fits = match op {
-        Op::Input => true,
+        Op::Input | Op::Add | Op::Join(_) => true,
         Op::Output | Op::Flatten | Op::MaxPool(_) => from.elem == to.elem,
         Op::Dequantize { .. } => byte(from.elem) && to.elem == Elem::Real,
         Op::FromSign => from.elem == Elem::Sign && to.elem == Elem::Real,
@@ -148,8 +194,9 @@ fn element(op: &Op, from: &Ty, to: &Ty) -> Check {
         | Op::Relu
         | Op::Clip { .. } => real && to.elem == Elem::Real,
         Op::Linear { epilogue, .. } => {
-            from.elem != Elem::Real
+            !matches!(from.elem, Elem::Real | Elem::I32)
                 && match epilogue {
+                    Epilogue::Sums => to.elem == Elem::I32,
                     Epilogue::Threshold(_) => to.elem == Elem::Sign,
                     Epilogue::Requant { .. } => byte(to.elem),
                     Epilogue::Float { .. } => to.elem == Elem::F32,
@@ -275,6 +322,7 @@ fn follows(g: &Graph, id: NodeId, w: &Weights, epilogue: &Epilogue) -> Check {
         })
     };
     match epilogue {
+        Epilogue::Sums => require(sums.is_some(), || "has no integer sums".into()),
         Epilogue::Threshold(thresholds) => {
             require(sums.is_some(), || "compares a float sum with an integer".into())?;
             length("threshold", thresholds.len())

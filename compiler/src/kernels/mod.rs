@@ -4,6 +4,7 @@ mod bits;
 mod carry_save;
 mod depthwise;
 mod im2col;
+pub mod join;
 mod nest;
 pub mod pool;
 mod scalar;

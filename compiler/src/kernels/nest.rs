@@ -267,6 +267,7 @@ fn greatest(b: &mut Builder, job: &Job, at: &Place, sum: &mut dyn FnMut(&mut Bui
 
 /// The epilogue with its tables.
 pub(super) enum Finish {
+    Sums,
     Threshold(Buf),
     Requant {
         mul: Buf,
@@ -348,6 +349,7 @@ impl High {
 impl Finish {
     pub fn declare(b: &mut Builder, job: &Job) -> Finish {
         match job.epilogue {
+            Epilogue::Sums => Finish::Sums,
             Epilogue::Threshold(t) => {
                 Finish::Threshold(b.constants("threshold", Ty::I32, ints(t.iter().map(|&v| v as i64), Ty::I32)))
             }
@@ -385,6 +387,7 @@ impl Finish {
     /// The value to store for a sum; a sign as a word that is 1 or 0.
     pub fn apply(&self, b: &mut Builder, sum: Expr, o: Expr) -> Expr {
         match self {
+            Finish::Sums => sum,
             Finish::Threshold(t) => sum.ge(b.load(*t, o)).cast(Ty::U32),
             Finish::Requant {
                 mul,

@@ -80,6 +80,7 @@ impl View {
             Elem::U8 => kir::Ty::U8,
             Elem::I8 => kir::Ty::I8,
             Elem::Sign => kir::Ty::U32,
+            Elem::I32 => kir::Ty::I32,
             Elem::F32 | Elem::Real => kir::Ty::F32,
         }
     }

@@ -1,6 +1,6 @@
 //! What happens to the sum of one output channel on its way to the quantizer.
 
-use crate::ir::exact::{Edge, Line, Norm, Q, Quantum, Surd, TwoRoots};
+use crate::ir::exact::{Edge, Line, Norm, Q, Quantum, Surd, TwoRoots, rational};
 use num_traits::Zero;
 use std::cmp::Ordering;
 use std::ops::RangeInclusive;
@@ -66,6 +66,17 @@ impl Function {
         if self.floor.as_ref().is_some_and(above) {
             self.floor = Some(hi.clone().into());
         }
+    }
+
+    /// Puts a clip to `lo..=hi` behind it.
+    pub fn clip(&mut self, lo: f32, hi: f32) {
+        self.raise(&rational(lo));
+        self.lower(&rational(hi));
+    }
+
+    /// The line, where nothing cuts it.
+    pub fn line(&self) -> Option<&Line> {
+        (self.floor.is_none() && self.ceiling.is_none()).then_some(&self.line)
     }
 
     /// Whether it falls anywhere. Then it falls everywhere.

@@ -1,15 +1,19 @@
 //! Layers without a quantizer behind them: `max(sum * mul + add, floor)` in `f32`.
 //!
-//! `mul` and `add` are composed exactly and rounded once.
+//! `mul` and `add` are composed exactly and rounded once. Sums of two such values are added in `f32`.
 
 use super::layer::{Layer, not_fused};
+use super::rewrite::user;
 use crate::diag::{Code, Diag, Result};
 use crate::ir::exact::Surd;
-use crate::ir::{Elem, Epilogue, Graph, NodeId, Op};
+use crate::ir::{Elem, Epilogue, Graph, Join, NodeId, Op, Ty};
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
-    for conv in g.find(|op| matches!(op, Op::Conv { .. })) {
-        fuse(g, conv)?;
+    for id in g.find(|op| matches!(op, Op::Conv { .. } | Op::Add)) {
+        match g.node(id).op {
+            Op::Add => join(g, id),
+            _ => fuse(g, id)?,
+        }
     }
     // What only passes values on has their type.
     for id in g.find(|op| matches!(op, Op::MaxPool(_) | Op::Output)) {
@@ -83,4 +87,22 @@ fn fuse(g: &mut Graph, conv: NodeId) -> std::result::Result<(), Diag> {
     }
     layer.replace(g, last, Elem::F32, Epilogue::Float { mul, add, floor });
     Ok(())
+}
+
+/// A sum of two `f32` values, with the rectifier behind it.
+fn join(g: &mut Graph, add: NodeId) {
+    let operands = g.operands(add);
+    if operands.iter().any(|&o| g.node(o).ty.elem != Elem::F32) {
+        return; // `require_fused` names it.
+    }
+    let relu = user(g, add).filter(|&id| g.node(id).op == Op::Relu);
+    let floor = relu.map(|_| 0.0);
+    let (name, ty) = (
+        g.node(add).name.clone(),
+        Ty::new(Elem::F32, g.node(add).ty.shape.clone()),
+    );
+    let new = g.add(name, Op::Join(Join::Float { floor }), ty, &operands);
+    g.replace_uses(relu.unwrap_or(add), new);
+    relu.into_iter().for_each(|id| g.remove(id));
+    g.remove(add);
 }

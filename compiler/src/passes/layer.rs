@@ -28,13 +28,21 @@ pub(super) struct Layer {
 /// Most steps behind a convolution: each lengthens the fractions of every channel, and no exporter writes more than a few.
 const MAX_STEPS: usize = 32;
 
-/// The last step behind a convolution, and what reads it.
+/// Whether an operation fuses into the layer before it.
+pub(super) fn steps(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Clip { .. }
+    )
+}
+
+/// The last step behind a convolution or a sum, and what reads it.
 pub(super) fn end(g: &Graph, conv: NodeId) -> (NodeId, Option<NodeId>) {
     let mut last = conv;
     loop {
         let next = user(g, last);
         match next.map(|id| &g.node(id).op) {
-            Some(Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Clip { .. }) => last = next.unwrap_or(last),
+            Some(op) if steps(op) => last = next.unwrap_or(last),
             _ => return (last, next),
         }
     }
@@ -48,7 +56,8 @@ impl Layer {
             return Err(Diag::new(Code::Internal, "not a convolution").node(&node.name));
         };
         let padded = geom.pads != [0; 4];
-        let input = Input::collect(g, conv, weights.shape[1] * geom.groups)?;
+        let read = operand(g, conv).unwrap_or(conv);
+        let input = Input::collect(g, conv, read, weights.shape[1] * geom.groups)?;
         if padded && input.offset.iter().any(|k| !k.is_zero()) {
             return Err(not_fused(
                 g,
@@ -131,7 +140,7 @@ impl Layer {
     }
 
     /// Puts the fused layer in the place of everything from behind its source to `tail`.
-    pub fn replace(self, g: &mut Graph, tail: NodeId, elem: Elem, epilogue: Epilogue) {
+    pub fn replace(self, g: &mut Graph, tail: NodeId, elem: Elem, epilogue: Epilogue) -> NodeId {
         let ty = Ty::new(elem, g.node(tail).ty.shape.clone());
         let op = Op::Linear {
             weights: self.weights,
@@ -139,26 +148,26 @@ impl Layer {
             pool: None,
             epilogue,
         };
-        replace_chain(g, self.source, tail, self.name, op, ty);
+        replace_chain(g, self.source, tail, self.name, op, ty)
     }
 }
 
-/// The affine steps between a stored value and a convolution: `stored * step + offset[channel]`.
-struct Input {
-    source: NodeId,
-    step: Q,
-    offset: Vec<Q>,
+/// The affine steps between a stored value and what reads it: `stored * step + offset[channel]`.
+pub(super) struct Input {
+    /// The stored value.
+    pub source: NodeId,
+    /// Factor.
+    pub step: Q,
+    /// Addends.
+    pub offset: Vec<Q>,
 }
 
 impl Input {
-    fn collect(g: &Graph, conv: NodeId, channels: usize) -> Result<Input, Diag> {
+    /// The steps up from `last`, which `reader` reads.
+    pub fn collect(g: &Graph, reader: NodeId, last: NodeId, channels: usize) -> Result<Input, Diag> {
         let mut steps = Vec::new();
-        let mut source = conv;
+        let mut source = last;
         loop {
-            let Some(next) = operand(g, source) else {
-                return Err(not_fused(g, conv, "it reads nothing".into()));
-            };
-            source = next;
             let node = g.node(source);
             if node.ty.elem != Elem::Real {
                 break;
@@ -168,9 +177,10 @@ impl Input {
                     "`{}` between it and its quantised or f32 operand has no fused form",
                     node.name
                 );
-                return Err(not_fused(g, conv, found));
+                return Err(not_fused(g, reader, found));
             }
             steps.push(source);
+            source = operand(g, source).unwrap_or(source);
         }
         let (mut step, mut offset) = (integer(1), vec![Q::zero(); channels]);
         for id in steps.into_iter().rev() {
@@ -185,7 +195,7 @@ impl Input {
                     for (c, k) in offset.iter_mut().enumerate() {
                         if factor(c) != common {
                             let found = format!("`{}` scales the channels of its operand differently", g.node(id).name);
-                            return Err(not_fused(g, conv, found));
+                            return Err(not_fused(g, reader, found));
                         }
                         *k = &*k * &common + rational(entry(add, c));
                     }
@@ -227,13 +237,7 @@ fn compose(g: &Graph, id: NodeId, functions: &mut [Function]) -> Result<(), Diag
             }
         }
         Op::Relu => functions.iter_mut().for_each(|f| f.raise(&Q::zero())),
-        Op::Clip { lo, hi } => {
-            let (lo, hi) = (rational(*lo), rational(*hi));
-            functions.iter_mut().for_each(|f| {
-                f.raise(&lo);
-                f.lower(&hi);
-            });
-        }
+        Op::Clip { lo, hi } => functions.iter_mut().for_each(|f| f.clip(*lo, *hi)),
         _ => return Err(Diag::new(Code::Internal, "no step behind a convolution").node(&g.node(id).name)),
     }
     Ok(())

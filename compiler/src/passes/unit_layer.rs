@@ -2,13 +2,22 @@
 //!
 //! The planner then sees one kind of node, with an exact epilogue, for a binarised image as for a hidden layer.
 
+use super::layer;
 use super::rewrite::operand;
 use crate::diag::Result;
 use crate::ir::{Depth, Elem, Geometry, Graph, NodeId, Op, WeightData, Weights};
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
-    for end in g.find(|op| matches!(op, Op::Quantize { .. } | Op::Sign | Op::Output)) {
-        if let Some(start) = start_without_layer(g, end) {
+    for end in g.find(|op| matches!(op, Op::Quantize { .. } | Op::Sign | Op::Output | Op::Add)) {
+        // Sums before a quantizer read stored values as they are.
+        let quantized = |id: NodeId| matches!(g.node(id).op, Op::Quantize { .. } | Op::Sign);
+        if g.node(end).op == Op::Add && layer::end(g, end).1.is_some_and(quantized) {
+            continue;
+        }
+        for read in g.operands(end) {
+            let Some(start) = start_without_layer(g, read) else {
+                continue;
+            };
             let ty = g.node(start).ty.clone();
             let channels = ty.chw()[0];
             let op = Op::Conv {
@@ -36,9 +45,9 @@ pub(super) fn run(g: &mut Graph) -> Result<()> {
     Ok(())
 }
 
-/// What the real-valued steps before `end` start from, if that is no layer.
-fn start_without_layer(g: &Graph, end: NodeId) -> Option<NodeId> {
-    let mut id = operand(g, end)?;
+/// What the real-valued steps up to `last` start from, if that is no layer.
+fn start_without_layer(g: &Graph, last: NodeId) -> Option<NodeId> {
+    let mut id = last;
     let mut steps = 0;
     loop {
         match &g.node(id).op {

@@ -3,8 +3,8 @@
 use super::cost::{self, Cost};
 use super::{Optimize, Options, job};
 use crate::diag::{Diag, Result};
-use crate::ir::{Graph, NodeId, Op};
-use crate::kernels::{FAMILIES, pool};
+use crate::ir::{Graph, NodeId, Op, range};
+use crate::kernels::{FAMILIES, join, pool};
 use crate::kir::{Kernel, pass};
 use crate::target::Target;
 use std::fmt;
@@ -74,6 +74,12 @@ pub fn candidates(
     if let Op::MaxPool(window) = &g.node(id).op {
         let (x, y) = (job::view(g, g.operands(id)[0]), job::view(g, id));
         finish("max pool", pool::build(name, &job::describe(g, id), x, y, window))?;
+    } else if let Op::Join(join) = &g.node(id).op {
+        let operands = [0, 1].map(|i| g.operands(id)[i]);
+        let x = operands.map(|o| job::view(g, o));
+        let bounds = operands.map(|o| range::values(g, o).unwrap_or((0, 0)));
+        let y = job::view(g, id);
+        finish("join", join::build(name, &job::describe(g, id), x, bounds, y, join))?;
     } else {
         let job = job::linear(g, id, name.to_string(), &target.simd)?;
         for family in FAMILIES {

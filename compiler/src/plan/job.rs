@@ -123,6 +123,10 @@ pub fn describe(g: &Graph, id: NodeId) -> String {
             format!("{depth} {kind}{pool}")
         }
         Op::MaxPool(w) => format!("{}x{} max pool", w.size[0], w.size[1]),
+        Op::Join(_) => {
+            let other = g.node(g.operands(id)[1]);
+            format!("sum with {} of {}", other.name, other.ty)
+        }
         _ => "copy".into(),
     };
     format!("{}: {what}, {} to {}", node.name, operand.ty, node.ty)

@@ -71,8 +71,8 @@ pub struct Step {
     pub cost: Cost,
     /// Every family, the chosen first, then by rank; those that refuse last.
     pub ranking: Vec<Candidate>,
-    /// Who makes the operand.
-    pub operand: Place,
+    /// Who makes the operands.
+    pub operands: Vec<Place>,
     /// Where the result goes.
     pub result: Place,
     /// Which of the plan's values hold the result and the kernel's scratch buffers, in the order of its parameters; no result
@@ -108,15 +108,15 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let found: Vec<_> = nodes.par_iter().map(choose).collect();
     for ((id, _), found) in nodes.into_iter().zip(found) {
         let node = g.node(id);
-        let operand = g.operands(id)[0];
         let result = match g.users(id).iter().any(|&u| g.node(u).op == Op::Output) {
             true => Place::Output,
             false => Place::Step(steps.len()),
         };
-        let operand = match &g.node(operand).op {
+        let place = |operand: &NodeId| match &g.node(*operand).op {
             Op::Input => Place::Input,
-            _ => Place::Step(made.get(&operand).copied().unwrap_or_default()),
+            _ => Place::Step(made.get(operand).copied().unwrap_or_default()),
         };
+        let operands = g.operands(id).iter().map(place).collect();
         let (ranking, kernel) = match found {
             Ok(found) => found,
             Err(diag) => {
@@ -133,7 +133,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
             kernel,
             cost,
             ranking,
-            operand,
+            operands,
             result,
             values: vec![],
         });
@@ -158,7 +158,8 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
 fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
     let mut values = vec![];
     for i in 0..steps.len() {
-        let last_read = steps.iter().rposition(|s| s.operand == Place::Step(i)).unwrap_or(i);
+        let reads = |s: &Step| s.operands.contains(&Place::Step(i));
+        let last_read = steps.iter().rposition(reads).unwrap_or(i);
         let step = &mut steps[i];
         let first = values.len();
         if step.result != Place::Output {
@@ -182,20 +183,16 @@ fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
     values
 }
 
-/// Bytes that are in use while `id` is computed, if nothing else is: the caller's sample and result, operand and result.
+/// Bytes that are in use while `id` is computed, if nothing else is: the caller's sample and result, operands and result.
 fn resident(g: &Graph, id: NodeId) -> u64 {
     let caller = |id: NodeId| matches!(g.node(id).op, Op::Input | Op::Output);
     let ports: u64 = g.order().iter().filter(|id| caller(**id)).map(|id| bytes(g, *id)).sum();
-    let operand = g.operands(id)[0];
-    let own = [
-        (operand, caller(operand)),
-        (id, g.users(id).iter().any(|&user| caller(user))),
-    ];
+    let own = g.operands(id).into_iter().map(|operand| (operand, caller(operand)));
+    let own = own.chain([(id, g.users(id).iter().any(|&user| caller(user)))]);
     ports
         + own
-            .iter()
             .filter(|(_, caller)| !caller)
-            .map(|(id, _)| bytes(g, *id))
+            .map(|(id, _)| bytes(g, id))
             .sum::<u64>()
 }
 

@@ -53,8 +53,13 @@ fn add_sub_mul_div() {
         .node("y", "Add", &["x", "c"], vec![])
         .errors();
     assert_eq!(along_rows, [Code::ShapeMismatch]);
+    // Two computed tensors are added, and nothing else.
+    vector(4)
+        .node("r", "Relu", &["x"], vec![])
+        .node("y", "Add", &["r", "x"], vec![])
+        .check(&sample(4));
     assert_eq!(
-        vector(2).node("y", "Add", &["x", "x"], vec![]).errors(),
+        vector(2).node("y", "Mul", &["x", "x"], vec![]).errors(),
         [Code::UnsupportedOperator]
     );
     let by_zero = vector(2)

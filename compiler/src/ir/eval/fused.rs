@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::ir::verify::conv_extent;
-use crate::ir::{Elem, Epilogue, Geometry, Ty, WeightData, Weights, Window};
+use crate::ir::{Elem, Epilogue, Geometry, Join, Ty, WeightData, Weights, Window};
 
 /// Maximum over the windows of a map.
 pub(super) fn max_pool(t: &Tensor, map: [usize; 3], w: &Window, to: [usize; 3]) -> Tensor {
@@ -10,6 +10,7 @@ pub(super) fn max_pool(t: &Tensor, map: [usize; 3], w: &Window, to: [usize; 3]) 
         Tensor::U8(v) => Tensor::U8(pool(v, map, w, to, |a, b| a.max(b))),
         Tensor::I8(v) => Tensor::I8(pool(v, map, w, to, |a, b| a.max(b))),
         Tensor::Sign(v) => Tensor::Sign(pool(v, map, w, to, |a, b| a | b)),
+        Tensor::I32(v) => Tensor::I32(pool(v, map, w, to, |a, b| a.max(b))),
         Tensor::F32(v) => Tensor::F32(pool(v, map, w, to, max)),
     }
 }
@@ -17,6 +18,44 @@ pub(super) fn max_pool(t: &Tensor, map: [usize; 3], w: &Window, to: [usize; 3]) 
 /// The greater of two numbers; neither is NaN.
 fn max(a: f32, b: f32) -> f32 {
     if a < b { b } else { a }
+}
+
+/// Two values of the shape of `to`.
+pub(super) fn join(join: &Join, a: &Tensor, b: &Tensor, to: &Ty) -> Tensor {
+    let pixels = to.len() / to.chw()[0];
+    match join {
+        Join::Float { floor } => {
+            let sums = floats(a).into_iter().zip(floats(b)).map(|(a, b)| a + b);
+            Tensor::F32(sums.map(|x| floor.map_or(x, |floor| max(x, floor))).collect())
+        }
+        Join::Integer {
+            mul,
+            add,
+            shift,
+            lo,
+            hi,
+        } => {
+            let pairs = whole(a).into_iter().zip(whole(b)).enumerate();
+            let codes = pairs.map(|(i, (a, b))| {
+                let c = i / pixels;
+                let scaled = (a * mul[0][c] + b * mul[1][c] + add[c]) >> shift;
+                scaled.clamp(i64::from(*lo), i64::from(*hi))
+            });
+            match to.elem {
+                Elem::Sign => Tensor::Sign(codes.map(|c| c >= 0).collect()),
+                Elem::U8 => Tensor::U8(codes.map(|c| c as u8).collect()),
+                _ => Tensor::I8(codes.map(|c| c as i8).collect()),
+            }
+        }
+    }
+}
+
+/// Integers of any width; of `f32` none.
+fn whole(t: &Tensor) -> Vec<i64> {
+    match t {
+        Tensor::I32(v) => v.iter().map(|&x| x.into()).collect(),
+        _ => integers(t).into_iter().flatten().map(i64::from).collect(),
+    }
 }
 
 /// Folds every window of every channel of a planar map.
@@ -84,7 +123,7 @@ fn integers(t: &Tensor) -> Option<Vec<i16>> {
         Tensor::U8(v) => v.iter().map(|&x| i16::from(x)).collect(),
         Tensor::I8(v) => v.iter().map(|&x| i16::from(x)).collect(),
         Tensor::Sign(v) => v.iter().map(|&x| if x { 1 } else { -1 }).collect(),
-        Tensor::F32(_) => return None,
+        Tensor::I32(_) | Tensor::F32(_) => return None,
     })
 }
 
@@ -93,6 +132,7 @@ fn floats(t: &Tensor) -> Vec<f32> {
         Tensor::U8(v) => v.iter().map(|&x| f32::from(x)).collect(),
         Tensor::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
         Tensor::Sign(v) => v.iter().map(|&x| if x { 1.0 } else { -1.0 }).collect(),
+        Tensor::I32(v) => v.iter().map(|&x| x as f32).collect(),
         Tensor::F32(v) => v.clone(),
     }
 }
@@ -191,9 +231,10 @@ fn accumulate(sums: &mut [f32], reads: &[f32], add: impl Fn(f32, f32) -> f32) {
 }
 
 fn finish_integers(sums: &[i32], epilogue: &Epilogue, to: &Ty) -> Tensor {
-    let pixels = sums.len() / channels(epilogue);
+    let pixels = sums.len() / to.chw()[0];
     let each = sums.iter().enumerate().map(|(i, &sum)| (i / pixels, sum));
     match epilogue {
+        Epilogue::Sums => Tensor::I32(sums.to_vec()),
         Epilogue::Threshold(thresholds) => Tensor::Sign(each.map(|(o, sum)| sum >= thresholds[o]).collect()),
         Epilogue::Requant {
             mul,
@@ -229,12 +270,4 @@ fn finish_floats(sums: &[f32], epilogue: &Epilogue) -> Tensor {
         floor.map_or(value, |floor| max(value, floor))
     };
     Tensor::F32(sums.iter().enumerate().map(finish).collect())
-}
-
-fn channels(epilogue: &Epilogue) -> usize {
-    match epilogue {
-        Epilogue::Threshold(t) => t.len(),
-        Epilogue::Requant { mul, .. } => mul.len(),
-        Epilogue::Float { mul, .. } => mul.len(),
-    }
 }

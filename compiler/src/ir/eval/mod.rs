@@ -16,6 +16,8 @@ pub enum Tensor {
     I8(Vec<i8>),
     /// True is +1, false is -1.
     Sign(Vec<bool>),
+    /// Sums.
+    I32(Vec<i32>),
     /// Binary32; a real value of the imported dialect is rounded to nearest once.
     F32(Vec<f32>),
 }
@@ -27,6 +29,7 @@ impl Tensor {
             Tensor::U8(v) => v.len(),
             Tensor::I8(v) => v.len(),
             Tensor::Sign(v) => v.len(),
+            Tensor::I32(v) => v.len(),
             Tensor::F32(v) => v.len(),
         }
     }
@@ -76,13 +79,15 @@ fn run(g: &Graph, input: &Tensor) -> Vec<(NodeId, Value)> {
     order.sort_by_key(|&id| g.node(id).op == Op::Output);
     for id in order {
         let node = g.node(id);
-        let operand = g.operands(id).first().and_then(|from| {
+        let operand = |from: &NodeId| {
             let (_, value) = values.iter().find(|(id, _)| id == from)?;
             Some((&g.node(*from).ty, value))
-        });
-        let value = match operand {
-            None => Value::Stored(input.clone()),
-            Some((from, value)) => step(&node.op, from, value, &node.ty),
+        };
+        let operands: Vec<_> = g.operands(id).iter().filter_map(operand).collect();
+        let value = match operands[..] {
+            [(from, value)] => step(&node.op, from, value, &node.ty),
+            [(_, a), (_, b)] => both(&node.op, a, b, &node.ty),
+            _ => Value::Stored(input.clone()),
         };
         values.push((id, value));
     }
@@ -104,5 +109,19 @@ fn step(op: &Op, from: &Ty, value: &Value, to: &Ty) -> Value {
         ) => Value::Stored(fused::linear(t, from.chw(), weights, geom, pool.as_ref(), epilogue, to)),
         (_, Value::Stored(t)) => real::step(op, from, &Reals::read(op, t), to),
         (_, Value::Real(r)) => real::step(op, from, r, to),
+    }
+}
+
+/// An operation on two values.
+fn both(op: &Op, a: &Value, b: &Value, to: &Ty) -> Value {
+    match (op, a, b) {
+        (Op::Join(join), Value::Stored(a), Value::Stored(b)) => Value::Stored(fused::join(join, a, b, to)),
+        _ => {
+            let reals = |v: &Value| match v {
+                Value::Stored(t) => Reals::read(op, t),
+                Value::Real(r) => r.clone(),
+            };
+            Value::Real(reals(a).plus(&reals(b)))
+        }
     }
 }

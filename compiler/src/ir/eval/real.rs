@@ -15,6 +15,7 @@ use num_traits::{ToPrimitive, Zero};
 use std::cmp::Ordering;
 
 /// Real numbers in logical row-major order.
+#[derive(Clone)]
 pub(super) struct Reals(Vec<Number>);
 
 #[derive(Clone, Debug)]
@@ -37,11 +38,23 @@ impl Reals {
             Tensor::U8(v) => v.iter().map(|&x| dequantized(x.into())).collect(),
             Tensor::I8(v) => v.iter().map(|&x| dequantized(x.into())).collect(),
             Tensor::Sign(v) => v.iter().map(|&x| number(if x { 1 } else { -1 })).collect(),
+            Tensor::I32(v) => v.iter().map(|&x| number(x.into())).collect(),
             Tensor::F32(v) => v
                 .iter()
                 .map(|&x| Q::from_float(x).map_or(Number::Near(x.into()), |q| Number::Exact(q.into())))
                 .collect(),
         })
+    }
+
+    /// Sums, element by element: exact unless two square roots meet.
+    pub fn plus(&self, other: &Reals) -> Reals {
+        let sum = |(a, b): (&Number, &Number)| match (a, b) {
+            (Number::Exact(x), Number::Exact(y)) => x
+                .plus(y)
+                .map_or_else(|| Number::Near(a.near() + b.near()), Number::Exact),
+            _ => Number::Near(a.near() + b.near()),
+        };
+        Reals(self.0.iter().zip(&other.0).map(sum).collect())
     }
 
     /// Rounded to nearest, ties to even.
