@@ -27,7 +27,7 @@ fn layers(c: &mut Criterion) {
             .iter()
             .position(|s| !s.name.starts_with(synth::HEAD))
             .expect("a layer");
-        let (program, operand) = bench::layer::alone(&compiled, step);
+        let (program, operand) = bench::layer::alone(&compiled, step).expect("a layer of one operand");
         let work = package::scratch().expect("a directory");
         let built = package::build_part(&compiled, &program, Lang::Rust, work.path()).expect("it builds");
         group.bench_function(*name, |b| {
