@@ -13,12 +13,12 @@
 typedef int8x16_t sq_i8x16;
 typedef uint8x16_t sq_u8x16;
 
-#define SQ_OP(out, name, args, ...) static inline sq_##out sq_##name args { return __VA_ARGS__; }
+#define SQ_OP(out, name, args, ...) SQ_INLINE sq_##out sq_##name args { return __VA_ARGS__; }
 
 SQ_OP(u8x16, load_u8x16, (const uint8_t *x, size_t at), vld1q_u8(x + at))
 SQ_OP(i8x16, load_i8x16, (const int8_t *x, size_t at), vld1q_s8(x + at))
-static inline void sq_store_u8x16(uint8_t *x, size_t at, sq_u8x16 v) { vst1q_u8(x + at, v); }
-static inline void sq_store_i8x16(int8_t *x, size_t at, sq_i8x16 v) { vst1q_s8(x + at, v); }
+SQ_INLINE void sq_store_u8x16(uint8_t *x, size_t at, sq_u8x16 v) { vst1q_u8(x + at, v); }
+SQ_INLINE void sq_store_i8x16(int8_t *x, size_t at, sq_i8x16 v) { vst1q_s8(x + at, v); }
 SQ_OP(u8x16, splat_u8x16, (uint8_t x), vdupq_n_u8(x))
 SQ_OP(i8x16, splat_i8x16, (int8_t x), vdupq_n_s8(x))
 SQ_OP(u8x16, and_u8x16, (sq_u8x16 a, sq_u8x16 b), vandq_u8(a, b))
@@ -30,7 +30,7 @@ SQ_OP(i8x16, min_i8x16, (sq_i8x16 a, sq_i8x16 b), vminq_s8(a, b))
 #define sq_shr_u8x16(a, n) vshrq_n_u8(a, n)
 SQ_OP(i8x16, cast_i8x16_u8x16, (sq_u8x16 a), vreinterpretq_s8_u8(a))
 SQ_OP(u8x16, cast_u8x16_i8x16, (sq_i8x16 a), vreinterpretq_u8_s8(a))
-static inline int32_t sq_dot_i32_i8x16_i8x16(int32_t acc, sq_i8x16 a, sq_i8x16 b) { return vmladavaq_s8(acc, a, b); }
+SQ_INLINE int32_t sq_dot_i32_i8x16_i8x16(int32_t acc, sq_i8x16 a, sq_i8x16 b) { return vmladavaq_s8(acc, a, b); }
 
 #undef SQ_OP
 #endif

@@ -19,6 +19,8 @@
 
 typedef uint8x16_t sq_u8x16;
 typedef int8x16_t sq_i8x16;
+typedef uint8x8_t sq_u8x8;
+typedef int8x8_t sq_i8x8;
 typedef uint16x8_t sq_u16x8;
 typedef int16x8_t sq_i16x8;
 typedef uint32x4_t sq_u32x4;
@@ -27,10 +29,10 @@ typedef int32x4_t sq_i32x4;
 typedef uint32_t sq_i8x4;
 typedef uint32_t sq_u8x4;
 
-#define SQ_OP(out, name, args, ...) static inline sq_##out sq_##name args { return __VA_ARGS__; }
+#define SQ_OP(out, name, args, ...) SQ_INLINE sq_##out sq_##name args { return __VA_ARGS__; }
 
 SQ_OP(u8x16, load_u8x16, (const uint8_t *x, size_t at), vld1q_u8(x + at))
-static inline void sq_store_u8x16(uint8_t *x, size_t at, sq_u8x16 v) { vst1q_u8(x + at, v); }
+SQ_INLINE void sq_store_u8x16(uint8_t *x, size_t at, sq_u8x16 v) { vst1q_u8(x + at, v); }
 SQ_OP(u8x16, repeat1_u8x16, (const uint8_t *x, size_t at), vld1q_dup_u8(x + at))
 SQ_OP(u8x16, splat_u8x16, (uint8_t x), vdupq_n_u8(x))
 SQ_OP(u8x16, and_u8x16, (sq_u8x16 a, sq_u8x16 b), vandq_u8(a, b))
@@ -46,7 +48,7 @@ SQ_OP(u8x16, not_u8x16, (sq_u8x16 a), vmvnq_u8(a))
 #define sq_shr_u8x16(a, n) vshrq_n_u8(a, n)
 
 SQ_OP(i8x16, load_i8x16, (const int8_t *x, size_t at), vld1q_s8(x + at))
-static inline void sq_store_i8x16(int8_t *x, size_t at, sq_i8x16 v) { vst1q_s8(x + at, v); }
+SQ_INLINE void sq_store_i8x16(int8_t *x, size_t at, sq_i8x16 v) { vst1q_s8(x + at, v); }
 SQ_OP(i8x16, repeat1_i8x16, (const int8_t *x, size_t at), vld1q_dup_s8(x + at))
 SQ_OP(i8x16, splat_i8x16, (int8_t x), vdupq_n_s8(x))
 SQ_OP(i8x16, and_i8x16, (sq_i8x16 a, sq_i8x16 b), vandq_s8(a, b))
@@ -61,7 +63,7 @@ SQ_OP(i8x16, not_i8x16, (sq_i8x16 a), vmvnq_s8(a))
 #define sq_shr_i8x16(a, n) vshrq_n_s8(a, n)
 
 SQ_OP(u16x8, load_u16x8, (const uint16_t *x, size_t at), vld1q_u16(x + at))
-static inline void sq_store_u16x8(uint16_t *x, size_t at, sq_u16x8 v) { vst1q_u16(x + at, v); }
+SQ_INLINE void sq_store_u16x8(uint16_t *x, size_t at, sq_u16x8 v) { vst1q_u16(x + at, v); }
 SQ_OP(u16x8, repeat1_u16x8, (const uint16_t *x, size_t at), vld1q_dup_u16(x + at))
 SQ_OP(u16x8, splat_u16x8, (uint16_t x), vdupq_n_u16(x))
 SQ_OP(u16x8, and_u16x8, (sq_u16x8 a, sq_u16x8 b), vandq_u16(a, b))
@@ -77,7 +79,7 @@ SQ_OP(u16x8, not_u16x8, (sq_u16x8 a), vmvnq_u16(a))
 #define sq_shr_u16x8(a, n) vshrq_n_u16(a, n)
 
 SQ_OP(i16x8, load_i16x8, (const int16_t *x, size_t at), vld1q_s16(x + at))
-static inline void sq_store_i16x8(int16_t *x, size_t at, sq_i16x8 v) { vst1q_s16(x + at, v); }
+SQ_INLINE void sq_store_i16x8(int16_t *x, size_t at, sq_i16x8 v) { vst1q_s16(x + at, v); }
 SQ_OP(i16x8, repeat1_i16x8, (const int16_t *x, size_t at), vld1q_dup_s16(x + at))
 SQ_OP(i16x8, splat_i16x8, (int16_t x), vdupq_n_s16(x))
 SQ_OP(i16x8, and_i16x8, (sq_i16x8 a, sq_i16x8 b), vandq_s16(a, b))
@@ -92,7 +94,7 @@ SQ_OP(i16x8, not_i16x8, (sq_i16x8 a), vmvnq_s16(a))
 #define sq_shr_i16x8(a, n) vshrq_n_s16(a, n)
 
 SQ_OP(u32x4, load_u32x4, (const uint32_t *x, size_t at), vld1q_u32(x + at))
-static inline void sq_store_u32x4(uint32_t *x, size_t at, sq_u32x4 v) { vst1q_u32(x + at, v); }
+SQ_INLINE void sq_store_u32x4(uint32_t *x, size_t at, sq_u32x4 v) { vst1q_u32(x + at, v); }
 SQ_OP(u32x4, repeat1_u32x4, (const uint32_t *x, size_t at), vld1q_dup_u32(x + at))
 SQ_OP(u32x4, splat_u32x4, (uint32_t x), vdupq_n_u32(x))
 SQ_OP(u32x4, and_u32x4, (sq_u32x4 a, sq_u32x4 b), vandq_u32(a, b))
@@ -108,7 +110,7 @@ SQ_OP(u32x4, not_u32x4, (sq_u32x4 a), vmvnq_u32(a))
 #define sq_shr_u32x4(a, n) vshrq_n_u32(a, n)
 
 SQ_OP(i32x4, load_i32x4, (const int32_t *x, size_t at), vld1q_s32(x + at))
-static inline void sq_store_i32x4(int32_t *x, size_t at, sq_i32x4 v) { vst1q_s32(x + at, v); }
+SQ_INLINE void sq_store_i32x4(int32_t *x, size_t at, sq_i32x4 v) { vst1q_s32(x + at, v); }
 SQ_OP(i32x4, repeat1_i32x4, (const int32_t *x, size_t at), vld1q_dup_s32(x + at))
 SQ_OP(i32x4, splat_i32x4, (int32_t x), vdupq_n_s32(x))
 SQ_OP(i32x4, and_i32x4, (sq_i32x4 a, sq_i32x4 b), vandq_s32(a, b))
@@ -123,25 +125,25 @@ SQ_OP(i32x4, not_i32x4, (sq_i32x4 a), vmvnq_s32(a))
 #define sq_shr_i32x4(a, n) vshrq_n_s32(a, n)
 
 /* The low bytes of four numbers. */
-static inline uint32_t sq_low_bytes(sq_i32x4 a)
+SQ_INLINE uint32_t sq_low_bytes(sq_i32x4 a)
 {
     const int16x4_t halves = vmovn_s32(a);
     return vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0);
 }
-static inline sq_u8x16 sq_repeat4_u8x16(const uint8_t *x, size_t at)
+SQ_INLINE sq_u8x16 sq_repeat4_u8x16(const uint8_t *x, size_t at)
 {
     uint32_t four;
     memcpy(&four, x + at, 4);
     return vreinterpretq_u8_u32(vdupq_n_u32(four));
 }
-static inline void sq_store_u8x4(uint8_t *x, size_t at, sq_u8x4 v) { memcpy(x + at, &v, 4); }
-static inline sq_i8x16 sq_repeat4_i8x16(const int8_t *x, size_t at)
+SQ_INLINE void sq_store_u8x4(uint8_t *x, size_t at, sq_u8x4 v) { memcpy(x + at, &v, 4); }
+SQ_INLINE sq_i8x16 sq_repeat4_i8x16(const int8_t *x, size_t at)
 {
     uint32_t four;
     memcpy(&four, x + at, 4);
     return vreinterpretq_s8_u32(vdupq_n_u32(four));
 }
-static inline void sq_store_i8x4(int8_t *x, size_t at, sq_i8x4 v) { memcpy(x + at, &v, 4); }
+SQ_INLINE void sq_store_i8x4(int8_t *x, size_t at, sq_i8x4 v) { memcpy(x + at, &v, 4); }
 SQ_OP(u8x16, popcnt_u8x16, (sq_u8x16 a), vcntq_u8(a))
 SQ_OP(u16x8, pairs_u8x16, (sq_u8x16 a), vpaddlq_u8(a))
 SQ_OP(u32x4, pairs_u16x8, (sq_u16x8 a), vpaddlq_u16(a))
@@ -157,27 +159,34 @@ SQ_OP(u32x4, bits_u32x4_u8x16, (sq_u8x16 a), vreinterpretq_u32_u8(a))
 SQ_OP(i8x16, bits_i8x16_u32x4, (sq_u32x4 a), vreinterpretq_s8_u32(a))
 SQ_OP(i8x4, cast_i8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
 SQ_OP(u8x4, cast_u8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
-static inline uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
+SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
 {
     /* The bits 1, 2, 4, 8. */
     const uint32x4_t bits = vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x200000001u), vcreate_u64(0x800000004u)));
     return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
 }
-static inline sq_i16x8 sq_dot_i16x8_i8x16_i8x16(sq_i16x8 acc, sq_i8x16 a, sq_i8x16 b)
+SQ_INLINE sq_i16x8 sq_dot_i16x8_i8x16_i8x16(sq_i16x8 acc, sq_i8x16 a, sq_i8x16 b)
 {
     const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
     return vaddq_s16(acc, vpaddq_s16(low, vmull_high_s8(a, b)));
 }
-static inline sq_i32x4 sq_high_i32x4(sq_i32x4 a, sq_i32x4 b)
+SQ_INLINE sq_i32x4 sq_high_i32x4(sq_i32x4 a, sq_i32x4 b)
 {
     const int64x2_t low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
     return vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)));
 }
 #define sq_spread1_u32x4(a, n) vdupq_laneq_u32(a, n)
+SQ_OP(u8x8, load_u8x8, (const uint8_t *x, size_t at), vld1_u8(x + at))
+SQ_OP(i8x8, load_i8x8, (const int8_t *x, size_t at), vld1_s8(x + at))
+SQ_OP(i16x8, cast_i16x8_u8x8, (sq_u8x8 a), vreinterpretq_s16_u16(vmovl_u8(a)))
+SQ_OP(i16x8, cast_i16x8_i8x8, (sq_i8x8 a), vmovl_s8(a))
+SQ_OP(i16x8, lower_i8x16, (sq_i8x16 a), vmovl_s8(vget_low_s8(a)))
+SQ_OP(i16x8, upper_i8x16, (sq_i8x16 a), vmovl_high_s8(a))
+#define sq_dot_group_i16x8_i16x8_i16x8(acc, a, b, n) vmlaq_laneq_s16(acc, a, b, n)
 SQ_OP(i32x4, lower_i16x8, (sq_i16x8 a), vmovl_s16(vget_low_s16(a)))
 SQ_OP(i32x4, upper_i16x8, (sq_i16x8 a), vmovl_high_s16(a))
 /* A bit for every lane of four pairs of vectors. First a bit of each vector goes to every fourth place of its lanes. */
-static inline uint32_t sq_ge_mask4_i32x4(
+SQ_INLINE uint32_t sq_ge_mask4_i32x4(
     sq_i32x4 a0, sq_i32x4 b0, sq_i32x4 a1, sq_i32x4 b1, sq_i32x4 a2, sq_i32x4 b2, sq_i32x4 a3, sq_i32x4 b3)
 {
     const uint32x4_t bits =
@@ -188,7 +197,7 @@ static inline uint32_t sq_ge_mask4_i32x4(
     all = vsliq_n_u32(vcgeq_s32(a0, b0), all, 4);
     return vaddvq_u32(vandq_u32(all, bits));
 }
-static inline int32_t sq_total_i32x4(sq_i32x4 a) { return vaddvq_s32(a); }
+SQ_INLINE int32_t sq_total_i32x4(sq_i32x4 a) { return vaddvq_s32(a); }
 
 #undef SQ_OP
 #endif

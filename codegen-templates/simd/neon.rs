@@ -41,6 +41,8 @@ macro_rules! memory {
 
 pub type U8x16 = uint8x16_t;
 pub type I8x16 = int8x16_t;
+pub type U8x8 = uint8x8_t;
+pub type I8x8 = int8x8_t;
 pub type U16x8 = uint16x8_t;
 pub type I16x8 = int16x8_t;
 pub type U32x4 = uint32x4_t;
@@ -57,6 +59,24 @@ memory! {
     I16x8 of 8 i16: load_i16x8 vld1q_s16, store_i16x8 vst1q_s16, repeat1_i16x8 vld1q_dup_s16;
     U32x4 of 4 u32: load_u32x4 vld1q_u32, store_u32x4 vst1q_u32, repeat1_u32x4 vld1q_dup_u32;
     I32x4 of 4 i32: load_i32x4 vld1q_s32, store_i32x4 vst1q_s32, repeat1_i32x4 vld1q_dup_s32;
+}
+
+macro_rules! halves {
+    ($($vector:ident of $scalar:ident: $load:ident $ld:ident;)*) => { $(
+        /// Loads half a vector.
+        #[inline]
+        #[target_feature(enable = "neon")]
+        pub unsafe fn $load(x: &[$scalar], at: usize) -> $vector {
+            debug_assert!(at + 8 <= x.len());
+            // SAFETY: the caller's promise.
+            unsafe { $ld(x.as_ptr().add(at)) }
+        }
+    )* };
+}
+
+halves! {
+    U8x8 of u8: load_u8x8 vld1_u8;
+    I8x8 of i8: load_i8x8 vld1_s8;
 }
 
 macro_rules! fours {
@@ -208,6 +228,26 @@ operations! {
         vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)))
     };
     spread1_u32x4<N>(a: U32x4) -> U32x4 = vdupq_laneq_u32::<N>(a);
+    cast_i16x8_u8x8(a: U8x8) -> I16x8 = vreinterpretq_s16_u16(vmovl_u8(a));
+    cast_i16x8_i8x8(a: I8x8) -> I16x8 = vmovl_s8(a);
+    lower_i8x16(a: I8x16) -> I16x8 = vmovl_s8(vget_low_s8(a));
+    upper_i8x16(a: I8x16) -> I16x8 = vmovl_high_s8(a);
+    dot_group_i16x8_i16x8_i16x8<N>(acc: I16x8, a: I16x8, b: I16x8) -> I16x8 = {
+        // LLVM would multiply for a whole block first, and spill the products.
+        let mut sum = acc;
+        // SAFETY: reads and writes these registers alone.
+        unsafe {
+            asm!(
+                "mla {sum:v}.8h, {a:v}.8h, {b:v}.h[{n}]",
+                sum = inout(vreg) sum,
+                a = in(vreg) a,
+                b = in(vreg_low16) b,
+                n = const N,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        sum
+    };
     lower_i16x8(a: I16x8) -> I32x4 = vmovl_s16(vget_low_s16(a));
     upper_i16x8(a: I16x8) -> I32x4 = vmovl_high_s16(a);
     total_i32x4(a: I32x4) -> i32 = vaddvq_s32(a);

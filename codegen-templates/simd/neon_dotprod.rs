@@ -21,3 +21,22 @@ pub fn dot_i32x4_i8x16_i8x16(acc: I32x4, a: I8x16, b: I8x16) -> I32x4 {
     }
     sum
 }
+
+/// Four bytes of `b` for all lanes.
+#[inline]
+#[target_feature(enable = "dotprod")]
+pub fn dot_group_i32x4_i8x16_i8x16<const N: i32>(acc: I32x4, a: I8x16, b: I8x16) -> I32x4 {
+    let mut sum = acc;
+    // SAFETY: reads and writes these registers alone.
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {a:v}.16b, {b:v}.4b[{n}]",
+            sum = inout(vreg) sum,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            n = const N,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}

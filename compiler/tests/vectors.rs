@@ -5,7 +5,7 @@ use sqc::emit::{self, Meta, RuntimeDep};
 use sqc::kir::build::{Builder, idx, int, splat};
 use sqc::kir::{Arg, BinOp, Buf, Call, Expr, Pool, Port, Program, Role, Ty, UnOp, VecOp, eval, verify};
 use sqc::run::{self, Lang, Unit};
-use sqc::target::{Run, Target};
+use sqc::target::{Run, Simd, Target};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -94,8 +94,28 @@ fn apply(b: &Builder, bufs: &Bufs, name: &str) -> Expr {
             };
             vector(VecOp::Dot, &[load(1, t), factor, load(1, types[2])])
         }
+        "dot_group" => {
+            // Sums of all groups have to fit 16 bits.
+            let three = splat(int(3, types[1].scalar()), types[1]);
+            let factor = Expr::Bin(BinOp::And, load(0, types[1]).into(), three.into());
+            let groups = types[2].lanes() / (types[1].lanes() / t.lanes());
+            (0..groups).fold(load(1, t), |sum, group| {
+                vector(VecOp::DotGroup(group), &[sum, factor.clone(), load(1, types[2])])
+            })
+        }
         other => panic!("`{other}` of `{name}` is no operation of the kernel IR"),
     }
+}
+
+/// The vector itself if the target can store it, else as wider elements.
+fn storable(b: &Builder, simd: &Simd, e: Expr) -> Expr {
+    let ty = b.ty(&e);
+    if ty.lanes() == 1 || simd.has(&format!("store_{ty}")) {
+        return e;
+    }
+    let wide = LANES.map(|(scalar, _)| scalar.times(ty.lanes()));
+    let wide = wide.into_iter().find(|w| simd.has(&format!("cast_{w}_{ty}")));
+    e.cast(wide.unwrap_or_else(|| panic!("nothing to do with {ty}")))
 }
 
 /// A kernel that does every operation on vectors of a sample's bytes, and leaves all lanes as words.
@@ -132,6 +152,7 @@ fn program(target: &Target) -> Program {
     // What is loaded or computed is stored.
     for name in target.simd.operations.iter().filter(|o| !o.starts_with("store_")) {
         let e = apply(&b, &bufs, name);
+        let e = storable(&b, &target.simd, e);
         let ty = b.ty(&e);
         b.note(name);
         let word = |e: Expr| if ty.scalar() == Ty::U32 { e } else { e.cast(Ty::U32) };

@@ -17,7 +17,7 @@ use crate::target::Simd;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// Products that one lane sums at a time.
+/// Products that one lane sums at a time, where an instruction sums any.
 const SHARE: usize = 4;
 
 /// Pixels below which expanding weights does not pay.
@@ -30,8 +30,13 @@ struct Machine {
     lanes: usize,
     /// Type of the first operand, `u8` or `i8`; the second is `i8`.
     first: Ty,
-    /// Whether the instruction sums pairs in 16 bits.
+    /// Whether products are summed in 16 bits at first.
     short: bool,
+    /// Products that one lane sums at a time.
+    share: usize,
+    /// Taps that a vector of the operand holds, of which an instruction takes `share` for all lanes; `share` where these are
+    /// loaded again and again.
+    taps: usize,
 }
 
 impl Machine {
@@ -76,7 +81,13 @@ impl Machine {
                 all
             };
             let lanes = tiles::widest(simd, operations)?;
-            Some(Machine { lanes, first, short })
+            Some(Machine {
+                lanes,
+                first,
+                short,
+                share: SHARE,
+                taps: SHARE,
+            })
         };
         form(Ty::U8, false)
             .or_else(|| form(Ty::I8, false))
@@ -84,8 +95,57 @@ impl Machine {
             .or_else(|| form(Ty::I8, true))
     }
 
+    /// The machine for weights that serve many pixels: one whose instructions take a part of an operand's vector for all lanes,
+    /// if there is one for the weights and the operand's elements. A product of 16 bits is as good as a dot product of four
+    /// bytes in two steps, and needs no sum of pairs.
+    fn of_many(job: &Job) -> Option<Machine> {
+        let plain = Machine::of(job.simd)?;
+        let operand = job.x.ty();
+        let bytes = "dot_group_i32x4_i8x16_i8x16".to_string();
+        let words = [
+            "dot_group_i16x8_i16x8_i16x8".to_string(),
+            "lower_i16x8".into(),
+            "lower_i8x16".into(),
+            format!("load_{operand}x8"),
+            format!("cast_i16x8_{operand}x8"),
+        ];
+        let grouped = match plain {
+            Machine {
+                lanes: 4,
+                first: Ty::I8,
+                short: false,
+                ..
+            } if job.simd.has(&bytes) => Machine { taps: 16, ..plain },
+            Machine {
+                lanes: 4, short: true, ..
+            } if job.packed_codes().is_some() && words.iter().all(|o| job.simd.has(o)) => Machine {
+                first: operand,
+                share: 1,
+                taps: 8,
+                ..plain
+            },
+            _ => return Some(plain),
+        };
+        // Rows are made of windows where taps are not neighbours; or not as many as a vector holds, if the other way is slow.
+        let whole = job.inputs().is_multiple_of(grouped.taps) || !direct(job);
+        Some(if whole || grouped.share == 1 { grouped } else { plain })
+    }
+
     fn bytes(&self, ty: Ty) -> Ty {
         ty.times((SHARE * self.lanes) as u8)
+    }
+
+    /// A vector of expanded weights.
+    fn weights(&self) -> Ty {
+        match self.share {
+            1 => Ty::I16.times(2 * self.lanes as u8),
+            _ => self.bytes(Ty::I8),
+        }
+    }
+
+    /// Lanes of a vector of expanded weights.
+    fn width(&self) -> usize {
+        self.weights().lanes().into()
     }
 
     /// The type that dot products are added to.
@@ -137,8 +197,13 @@ pub fn refuses_codes(job: &Job) -> Option<String> {
 
 /// Whether four taps at a time can be read where they are.
 fn direct(job: &Job) -> bool {
-    let neighbours = job.x.layout == Layout::Interleaved || job.x.h * job.x.w == 1;
-    neighbours && job.inputs().is_multiple_of(SHARE)
+    neighbours(job, SHARE)
+}
+
+/// Whether `taps` of a pixel at a time can be read where they are.
+fn neighbours(job: &Job, taps: usize) -> bool {
+    let side_by_side = job.x.layout == Layout::Interleaved || job.x.h * job.x.w == 1;
+    side_by_side && job.inputs().is_multiple_of(taps)
 }
 
 /// Bits of a packed code, and the codes of a byte.
@@ -197,6 +262,20 @@ impl Operand {
         }
     }
 
+    /// Taps of a site: as many as fill a vector, or those of a lane again and again.
+    fn taps(&self, b: &Builder, machine: &Machine, at: Expr) -> Expr {
+        if machine.taps == machine.share {
+            return self.repeat(b, machine, at);
+        }
+        let n = machine.taps as u8;
+        let (held, wanted) = match machine.share {
+            1 => (self.held.times(n), Ty::I16.times(n)),
+            _ => (self.held.times(n), self.wanted.times(n)),
+        };
+        let v = b.load_n(self.buf, at, machine.taps, held);
+        if held == wanted { v } else { v.cast(wanted) }
+    }
+
     /// Four elements, again and again.
     fn repeat(&self, b: &Builder, machine: &Machine, at: Expr) -> Expr {
         let four = b.load_n(self.buf, at, SHARE, machine.bytes(self.held));
@@ -220,7 +299,7 @@ fn dot(acc: Var, a: Expr, b: Expr) -> Expr {
 
 /// Builds `vector-dot`.
 pub fn build(job: &Job) -> Kernel {
-    let machine = Machine::of(job.simd).expect("asked before");
+    let machine = Machine::of_many(job).expect("asked before");
     let shape = match machine.lanes {
         16 => Shape {
             lanes: 16,
@@ -232,14 +311,22 @@ pub fn build(job: &Job) -> Kernel {
             blocks: 2,
             pixels: 4,
         },
-        _ => Shape {
-            lanes: 4,
-            blocks: 4,
-            pixels: 4,
-        },
+        // Measured on AArch64 in instructions, Rust and C: more sums than these make GCC move vectors to and fro.
+        _ => {
+            let (blocks, pixels) = match (machine.share, machine.taps) {
+                (1, _) => (4, 8),
+                (_, SHARE) => (4, 4),
+                _ => (2, 5),
+            };
+            Shape {
+                lanes: 4,
+                blocks,
+                pixels,
+            }
+        }
     };
     let given = job.x;
-    let patches = (!direct(job)).then(|| im2col::plan(job, SHARE));
+    let patches = (!neighbours(job, machine.taps)).then(|| im2col::plan(job, machine.taps));
     let inner = patches.as_ref().unwrap_or(job);
     let bound = bound(inner, machine.first);
     tiles::nest(inner, (given, job.x_range), shape, bound, |b, x| {
@@ -263,7 +350,7 @@ pub fn build(job: &Job) -> Kernel {
                 )
             }
         };
-        let weights = Weights::declare(b, inner, shape);
+        let weights = Weights::declare(b, inner, shape, &machine);
         Dot {
             job: inner,
             machine,
@@ -297,17 +384,17 @@ pub(super) fn holds(ty: Ty, range: (i64, i64)) -> bool {
     ty.range().0 <= range.0 && range.1 <= ty.range().1
 }
 
-/// Weights as bytes `[step][output of the block][tap of the step]`, for one block of outputs or for all.
+/// Weights `[step][output of the block][tap of the step]`, for one block of outputs or for all.
 enum Weights {
     /// For all blocks, as they are.
     Bytes(Buf),
     /// Packed for all blocks; expanded for those of a slot each.
-    Codes { packed: Buf, depth: Depth, bytes: Buf },
+    Codes { packed: Buf, depth: Depth, expanded: Buf },
 }
 
-/// Steps of four taps.
-fn steps(job: &Job) -> usize {
-    job.taps() / SHARE
+/// Steps of as many taps as a lane sums at a time.
+fn steps(job: &Job, share: usize) -> usize {
+    job.taps() / share
 }
 
 fn blocks(job: &Job, shape: Shape) -> usize {
@@ -330,17 +417,17 @@ fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
 
 /// Packed codes, `[block][chunk][output of the block][tap of the step]` bytes; a chunk is as many steps as a byte has codes, the
 /// first in the lowest bits. A code is the weight above the least one, halved where there are two.
-fn packed(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) -> Buf {
+fn packed(b: &mut Builder, job: &Job, shape: Shape, share: usize, depth: Depth, codes: &[i8]) -> Buf {
     let (bits, per) = code(depth);
-    let (outputs, chunks) = (shape.outputs(), steps(job).div_ceil(per));
-    let mut data = vec![0u8; blocks(job, shape) * chunks * outputs * SHARE];
+    let (outputs, chunks) = (shape.outputs(), steps(job, share).div_ceil(per));
+    let mut data = vec![0u8; blocks(job, shape) * chunks * outputs * share];
     for (at, byte) in data.iter_mut().enumerate() {
-        let (j, o) = (at % SHARE, at / SHARE % outputs);
-        let (chunk, block) = (at / SHARE / outputs % chunks, at / SHARE / outputs / chunks);
+        let (j, o) = (at % share, at / share % outputs);
+        let (chunk, block) = (at / share / outputs % chunks, at / share / outputs / chunks);
         for place in 0..per {
             let step = chunk * per + place;
-            let w = weight(job, codes, block * outputs + o, step * SHARE + j);
-            let live = block * outputs + o < job.weights.shape[0] && step * SHARE + j < job.taps();
+            let w = weight(job, codes, block * outputs + o, step * share + j);
+            let live = block * outputs + o < job.weights.shape[0] && step * share + j < job.taps();
             let code = match (depth, live) {
                 (_, false) => 0,
                 (Depth::Binary, _) => u8::from(w > 0),
@@ -353,26 +440,28 @@ fn packed(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) 
 }
 
 impl Weights {
-    fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Weights {
-        let outputs = shape.outputs();
+    fn declare(b: &mut Builder, job: &Job, shape: Shape, machine: &Machine) -> Weights {
+        let (outputs, share) = (shape.outputs(), machine.share);
+        let steps = steps(job, share);
         if let Some((depth, codes)) = job.packed_codes() {
             let (_, per) = code(depth);
-            let packed = packed(b, job, shape, depth, codes);
-            let len = shape.slots(job) * steps(job).next_multiple_of(per) * outputs * SHARE;
+            let packed = packed(b, job, shape, share, depth, codes);
+            let len = shape.slots(job) * steps.next_multiple_of(per) * outputs * share;
+            let ty = machine.weights().scalar();
             return Weights::Codes {
                 packed,
                 depth,
-                bytes: b.param("bytes", Ty::I8, len, Role::Scratch, (-1, 1)),
+                expanded: b.param("expanded", ty, len, Role::Scratch, (-1, 1)),
             };
         }
         let WeightData::Coded { codes, .. } = &job.weights.data else {
             unreachable!("sums are integers")
         };
-        let len = blocks(job, shape) * steps(job) * outputs * SHARE;
+        let len = blocks(job, shape) * steps * outputs * share;
         let data = (0..len).map(|at| {
-            let (j, o) = (at % SHARE, at / SHARE % outputs);
-            let (step, block) = (at / SHARE / outputs % steps(job), at / SHARE / outputs / steps(job));
-            weight(job, codes, block * outputs + o, step * SHARE + j).into()
+            let (j, o) = (at % share, at / share % outputs);
+            let (step, block) = (at / share / outputs % steps, at / share / outputs / steps);
+            weight(job, codes, block * outputs + o, step * share + j).into()
         });
         Weights::Bytes(b.constants("weights", Ty::I8, ints(data, Ty::I8)))
     }
@@ -390,13 +479,19 @@ struct Dot<'a> {
 
 impl Sums for Dot<'_> {
     fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr) {
-        let Weights::Codes { packed, depth, bytes } = self.weights else {
+        let Weights::Codes {
+            packed,
+            depth,
+            expanded,
+        } = self.weights
+        else {
             return;
         };
         let (bits, per) = code(depth);
-        let (machine, vectors) = (self.machine, self.shape.blocks);
+        let machine = self.machine;
         let width = SHARE * self.shape.lanes;
-        let chunks = steps(self.job).div_ceil(per);
+        let vectors = self.shape.outputs() * machine.share / width;
+        let chunks = steps(self.job, machine.share).div_ceil(per);
         b.each("chunk", chunks, false, |b, chunk| {
             b.each("vector", vectors, false, |b, q| {
                 let at = ((block.clone() * idx(chunks) + chunk.clone()) * idx(vectors) + q.clone()) * idx(width);
@@ -412,18 +507,29 @@ impl Sums for Dot<'_> {
                         _ => (byte - one.clone()).min(one),
                     };
                     let step = slot.clone() * idx(chunks * per) + chunk.clone() * idx(per) + idx(place);
-                    b.store(bytes, (step * idx(vectors) + q.clone()) * idx(width), weight);
+                    let to = (step * idx(vectors) + q.clone()) * idx(width);
+                    if machine.share > 1 {
+                        b.store(expanded, to, weight);
+                        continue;
+                    }
+                    let weight = b.val("weight", weight);
+                    for half in 0..2 {
+                        let wide = Expr::Vector(VecOp::Half(half), vec![weight.clone()]);
+                        b.store(expanded, to.clone() + idx(usize::from(half) * width / 2), wide);
+                    }
                 }
             });
         });
     }
 
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
-        let [rows, cols, steps] = tile.loops(self.job, self.job.inputs() / SHARE);
-        let ty = self.machine.sums();
-        // A pair of products in 16 bits: as many as fit before sums are widened.
-        let most = match self.machine.short {
-            true => 32767 / (2 * self.x_greatest() * self.w_greatest()),
+        let machine = self.machine;
+        let [rows, cols, steps] = tile.loops(self.job, self.job.inputs() / machine.taps);
+        let ty = machine.sums();
+        // As many products as 16 bits hold before sums are widened.
+        let products = if machine.share == 1 { machine.taps } else { SHARE / 2 };
+        let most = match machine.short {
+            true => 32767 / (products * self.x_greatest() * self.w_greatest()),
             false => usize::MAX,
         };
         let inner = (1..=steps.min(most))
@@ -485,7 +591,12 @@ impl Dot<'_> {
 
     fn zeros(&self, b: &mut Builder, tile: &Tile, name: &str, ty: Ty) -> Vec<Vec<Var>> {
         let zero = splat(int(0, ty.scalar()), ty);
-        let row = |b: &mut Builder| (0..self.shape.blocks).map(|_| b.mutable(name, zero.clone())).collect();
+        // A vector has as many lanes as outputs, or pairs of lanes.
+        let vectors = match (self.machine.share, ty.scalar()) {
+            (1, Ty::I16) => self.shape.outputs() / usize::from(ty.lanes()),
+            _ => self.shape.blocks,
+        };
+        let row = |b: &mut Builder| (0..vectors).map(|_| b.mutable(name, zero.clone())).collect();
         tile.sites.iter().map(|_| row(b)).collect()
     }
 
@@ -501,8 +612,15 @@ impl Dot<'_> {
         if flush == Some(at.len()) {
             let short = self.zeros(b, tile, "short", self.machine.sums());
             self.level(b, tile, loops, None, at, &short);
-            for (&sum, &short) in sums.iter().flatten().zip(short.iter().flatten()) {
-                b.add(sum, Expr::Vector(VecOp::Pairs, vec![Expr::Var(short)]));
+            let wide = |op: VecOp, short: Var| Expr::Vector(op, vec![Expr::Var(short)]);
+            for (sums, short) in sums.iter().zip(short) {
+                for (q, &sum) in sums.iter().enumerate() {
+                    let addend = match self.machine.share {
+                        1 => wide(VecOp::Half((q % 2) as u8), short[q / 2]),
+                        _ => wide(VecOp::Pairs, short[q]),
+                    };
+                    b.add(sum, addend);
+                }
             }
             return;
         }
@@ -511,7 +629,7 @@ impl Dot<'_> {
             d => b.each(
                 ["ky", "kx", "part", "c"][d],
                 loops[d],
-                d == 3 && loops[3] <= 2,
+                d == 3 && self.machine.taps == SHARE && loops[3] <= 2,
                 |b, i| {
                     at.push(i);
                     self.level(b, tile, loops, flush, at, sums);
@@ -521,39 +639,56 @@ impl Dot<'_> {
         }
     }
 
-    /// Four taps of every site.
+    /// As many taps of every site as an operand's vector holds.
     fn step(&self, b: &mut Builder, tile: &Tile, inner: usize, at: &[Expr], sums: &[Vec<Var>]) {
         let [_, inputs, kh, kw] = self.job.weights.shape;
         let geom = &self.job.geom;
         let (ky, kx) = (at[0].clone(), at[1].clone());
         let c = at[2].clone() * idx(inner) + at[3].clone();
         let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
-        let mut step = tap * idx(inputs / SHARE) + c.clone();
-        let (buf, width) = match self.weights {
+        let Machine { share, taps, .. } = self.machine;
+        let groups = taps / share;
+        let mut step = (tap * idx(inputs / taps) + c.clone()) * idx(groups);
+        let buf = match self.weights {
             Weights::Bytes(buf) => {
-                step = tile.block.clone() * idx(kh * kw * inputs / SHARE) + step;
-                (buf, SHARE * self.shape.lanes)
+                step = tile.block.clone() * idx(kh * kw * inputs / share) + step;
+                buf
             }
-            Weights::Codes { bytes, depth, .. } => {
+            Weights::Codes { expanded, depth, .. } => {
                 let (_, per) = code(depth);
-                step = tile.slot.clone() * idx(steps(self.job).next_multiple_of(per)) + step;
-                (bytes, SHARE * self.shape.lanes)
+                step = tile.slot.clone() * idx(steps(self.job, share).next_multiple_of(per)) + step;
+                expanded
             }
         };
-        let first = b.val("first", step * idx(self.shape.blocks * width));
-        let load = |b: &mut Builder, q: usize| {
-            let v = b.load_n(buf, first.clone() + idx(q * width), width, self.machine.bytes(Ty::I8));
-            b.val("w", v)
-        };
-        let weights: Vec<Expr> = (0..self.shape.blocks).map(|q| load(b, q)).collect();
-        for (site, sums) in tile.sites.iter().zip(sums) {
-            let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
-            let x = site.x.clone() + kx.clone() * idx(geom.dilation[1]);
-            let at = self.job.x.at(c.clone() * idx(SHARE), y, x);
-            let four = self.x.repeat(b, &self.machine, at);
-            let four = b.val("four", four);
-            for (w, &sum) in weights.iter().zip(sums) {
-                b.set(sum, dot(sum, four.clone(), w.clone()));
+        let outputs = self.shape.outputs();
+        let first = b.val("first", step * idx(outputs * share));
+        let operands: Vec<Expr> = tile
+            .sites
+            .iter()
+            .map(|site| {
+                let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
+                let x = site.x.clone() + kx.clone() * idx(geom.dilation[1]);
+                let at = self.job.x.at(c.clone() * idx(taps), y, x);
+                let v = self.x.taps(b, &self.machine, at);
+                b.val("taps", v)
+            })
+            .collect();
+        for group in 0..groups {
+            let width = self.machine.width();
+            let load = |b: &mut Builder, q: usize| {
+                let at = first.clone() + idx(group * outputs * share + q * width);
+                let v = b.load_n(buf, at, width, self.machine.weights());
+                b.val("w", v)
+            };
+            let weights: Vec<Expr> = (0..outputs * share / width).map(|q| load(b, q)).collect();
+            for (x, sums) in operands.iter().zip(sums) {
+                for (w, &sum) in weights.iter().zip(sums) {
+                    let next = match groups {
+                        1 => dot(sum, x.clone(), w.clone()),
+                        _ => Expr::Vector(VecOp::DotGroup(group as u8), vec![Expr::Var(sum), w.clone(), x.clone()]),
+                    };
+                    b.set(sum, next);
+                }
             }
         }
     }
@@ -637,7 +772,7 @@ pub fn build_codes(job: &Job) -> Kernel {
     tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| {
         let x = Operand::new(b, job, SHARE * machine.lanes, Ty::I8, x);
         let total = total(b, job, &machine, &x);
-        let packed = packed(b, job, shape, depth, codes);
+        let packed = packed(b, job, shape, SHARE, depth, codes);
         let all = Taps {
             first: 0,
             count: 1,
@@ -733,7 +868,7 @@ impl Sums for Codes<'_> {
         let (bits, per) = code(self.depth);
         let (machine, shape, places) = (self.machine, self.shape, self.places());
         let scales: Vec<u32> = (0..8).filter(|s| places.iter().any(|p| p.scale == *s)).collect();
-        let steps = steps(self.job);
+        let steps = steps(self.job, SHARE);
         let chunks = steps.div_ceil(per);
         let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
         let sums: Vec<Vec<Var>> = scales

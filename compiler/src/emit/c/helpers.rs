@@ -43,7 +43,7 @@ impl Helper {
         match self {
             Helper::Popcount => format!(
                 "/* One bits of a word; an unsigned long holds it on every processor. */\n\
-                 static inline uint32_t {name}(uint32_t x)\n{{\n\
+                 SQ_INLINE uint32_t {name}(uint32_t x)\n{{\n\
                  #if defined(__GNUC__)\n    return (uint32_t)__builtin_popcountl(x);\n#else\n    \
                  x -= (x >> 1) & 0x55555555u;\n    \
                  x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);\n    \
@@ -58,21 +58,21 @@ impl Helper {
                 };
                 format!(
                     "/* Shift right that keeps the sign: C leaves that of a negative number to the compiler. */\n\
-                     static inline {c} {name}({c} x, {c} n)\n{{\n    return {cast}x < 0 ? ~(~x >> n) : x >> n{close};\n}}\n"
+                     SQ_INLINE {c} {name}({c} x, {c} n)\n{{\n    return {cast}x < 0 ? ~(~x >> n) : x >> n{close};\n}}\n"
                 )
             }
             Helper::ToI32 => format!(
                 "/* The word's bits as a signed number: C leaves the cast of a great one to the compiler. */\n\
-                 static inline int32_t {name}(uint32_t x)\n{{\n    \
+                 SQ_INLINE int32_t {name}(uint32_t x)\n{{\n    \
                  return x <= INT32_MAX ? (int32_t)x : (int32_t)(x - 0x80000000u) + INT32_MIN;\n}}\n"
             ),
             Helper::ToI8 => format!(
                 "/* The byte's bits as a signed number: C leaves the cast of a great one to the compiler. */\n\
-                 static inline int8_t {name}(uint8_t x)\n{{\n    return (int8_t)(x <= INT8_MAX ? x : x - 256);\n}}\n"
+                 SQ_INLINE int8_t {name}(uint8_t x)\n{{\n    return (int8_t)(x <= INT8_MAX ? x : x - 256);\n}}\n"
             ),
             Helper::ToI16 => format!(
                 "/* The half word's bits as a signed number: C leaves the cast of a great one to the compiler. */\n\
-                 static inline int16_t {name}(uint16_t x)\n{{\n    return (int16_t)(x <= INT16_MAX ? x : x - 65536);\n}}\n"
+                 SQ_INLINE int16_t {name}(uint16_t x)\n{{\n    return (int16_t)(x <= INT16_MAX ? x : x - 65536);\n}}\n"
             ),
             Helper::Min(t) => compare(&name, t, '<'),
             Helper::Max(t) => compare(&name, t, '>'),
@@ -82,7 +82,7 @@ impl Helper {
 
 fn compare(name: &str, t: Ty, sign: char) -> String {
     let t = ty(t);
-    format!("static inline {t} {name}({t} a, {t} b)\n{{\n    return a {sign} b ? a : b;\n}}\n")
+    format!("SQ_INLINE {t} {name}({t} a, {t} b)\n{{\n    return a {sign} b ? a : b;\n}}\n")
 }
 
 /// Rust's name, which is the shorter.

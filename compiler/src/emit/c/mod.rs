@@ -141,6 +141,9 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
         .iter()
         .any(|k| k.vars.iter().any(|v| v.ty == Ty::F32) || k.bufs.iter().any(|b| b.ty == Ty::F32));
     let mut out = format!("#include \"{header}.h\"\n\n");
+    if super::uses_vectors(p) || !helpers.is_empty() {
+        out += INLINE;
+    }
     for (file, ..) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
         out += &format!("#include \"sq_{file}.h\"\n\n");
     }
@@ -153,6 +156,17 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     }
     out + &format!("{}\n{{\n{unused}{calls}}}\n", signature(name, p))
 }
+
+/// GCC stops inlining what is merely `inline` once a function has grown: a vector kernel for AArch64 then calls a function for every load.
+const INLINE: &str = "\
+/* Operations so small that a call would cost more. */
+#if defined(__GNUC__)
+#define SQ_INLINE static inline __attribute__((always_inline))
+#else
+#define SQ_INLINE static inline
+#endif
+
+";
 
 /// A product and a sum are rounded one by one: a fused operation would give another result.
 const CONTRACTION: &str = "\
