@@ -69,6 +69,12 @@ pub const FAMILIES: &[Family] = &[
         build: vector_dot::build_codes,
     },
     Family {
+        name: "xnor-tile",
+        doc: "packed signs by packed weights, exclusive or and population count, eight sums at a time",
+        refuses: xnor::refuses,
+        build: vector_xnor::build_words,
+    },
+    Family {
         name: "carry-save",
         doc: "packed signs by packed weights, added bit by bit before they are counted",
         refuses: carry_save::refuses,
