@@ -4,7 +4,11 @@
 //! Two pixels share each table, each addition and each index: their sums lie in the halves of a word, offset so that none is
 //! below 0 and nothing is carried between them. Where there is one pixel, as in a dense layer, two tables share their building.
 //! What lies off the map is masked to 0 when a table is built.
+//!
+//! Where a pixel has too few channels for an index, as in a first layer, the operands of a table are the taps of a whole window, of which
+//! two are copied side by side first.
 
+use super::im2col;
 use super::nest::{Finish, Job, channels};
 use super::view::{Layout, WORD};
 use crate::ir::{Depth, Elem};
@@ -85,31 +89,48 @@ impl Code {
         if job.geom.groups != 1 {
             return Some(format!("{} groups", job.geom.groups));
         }
-        if job.inputs() < LEAST_INPUTS {
-            return Some(format!("{} inputs are too few for indices", job.inputs()));
+        if copies(job) {
+            return match () {
+                _ if self.strips => Some(format!("{} inputs are too few for indices", job.inputs())),
+                _ if job.taps() < LEAST_INPUTS => Some(format!("{} taps are too few for indices", job.taps())),
+                _ => (halves(job) == Halves::Tables).then(|| "no two windows are side by side".into()),
+            };
         }
         let rows = job.kernel()[0] > 1 && job.geom.stride[0] == 1 && job.geom.pads[0] <= reach(job);
         (self.strips && !rows).then(|| "no two rows of the kernel read the same operands".into())
     }
 
     /// Builds the kernel.
-    pub fn build(&self, job: &Job) -> Kernel {
+    pub fn build(&self, given: &Job) -> Kernel {
+        let windows = copies(given).then(|| im2col::plan(given, self.digits * self.fields()));
+        let job = windows.as_ref().unwrap_or(given);
         let mut b = Builder::new(&job.name, &job.doc);
-        let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+        let x = b.param("x", given.x.ty(), given.x.elements(), Role::In, given.x_range);
         let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
         let shape = Shape::of(self, job);
         let scratch =
             |b: &mut Builder, name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
         let weights = b.constants("weights", Ty::U32, shape.indices(job));
         let finish = Finish::declare(&mut b, job);
+        let window = windows.as_ref().map(|w| Window {
+            job: given,
+            buf: scratch(&mut b, "window", w.taps()),
+        });
         let kernel = Sums {
             job,
             x,
+            window,
             weights,
             tables: scratch(&mut b, "tables", shape.pitch() * self.stride()),
             sums: scratch(&mut b, "sums", shape.strips() * shape.rows * shape.row()),
             shape,
         };
+        if let Some(window) = &kernel.window {
+            let (taps, all) = (window.job.taps(), job.taps());
+            b.each("i", all - taps, false, |b, i| {
+                b.store(window.buf, idx(taps) + i, int(0, Ty::U32))
+            });
+        }
         let pixels = kernel.shape.pixels();
         b.each("tile", job.y.w.div_ceil(pixels), false, |b, tile| {
             // The last of an odd number of columns is computed beside the one before it, again.
@@ -136,6 +157,19 @@ enum Halves {
     Tables,
 }
 
+fn halves(job: &Job) -> Halves {
+    match (job.pool.map_or(1, |p| p.size[1]).is_multiple_of(2), job.y.w) {
+        (true, _) => Halves::Pool,
+        (_, 1) => Halves::Tables,
+        _ => Halves::Outputs,
+    }
+}
+
+/// Whether windows are copied.
+fn copies(job: &Job) -> bool {
+    job.inputs() < LEAST_INPUTS && job.kernel() != [1, 1]
+}
+
 /// How a job is cut.
 struct Shape<'a> {
     code: &'a Code,
@@ -154,11 +188,7 @@ struct Shape<'a> {
 impl<'a> Shape<'a> {
     fn of(code: &'a Code, job: &Job) -> Self {
         let pool = job.pool.map_or([1, 1], |p| p.size);
-        let halves = match (pool[1].is_multiple_of(2), job.y.w) {
-            (true, _) => Halves::Pool,
-            (_, 1) => Halves::Tables,
-            _ => Halves::Outputs,
-        };
+        let halves = halves(job);
         let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields());
         let tables_in_word = if halves == Halves::Tables { 2 } else { 1 };
         let room = TABLES * tables_in_word / (4 * code.fields() * code.stride());
@@ -258,10 +288,20 @@ fn reach(job: &Job) -> usize {
     (job.kernel()[0] - 1) * job.geom.dilation[0]
 }
 
+/// Two windows side by side.
+struct Window<'a> {
+    /// The job on the map.
+    job: &'a Job<'a>,
+    /// A tap of both in each word; 0 beyond the last.
+    buf: Buf,
+}
+
 struct Sums<'a> {
+    /// The job on the map, or on windows.
     job: &'a Job<'a>,
     shape: Shape<'a>,
     x: Buf,
+    window: Option<Window<'a>>,
     weights: Buf,
     /// `[index][table]`.
     tables: Buf,
@@ -307,7 +347,7 @@ impl Sums<'_> {
                     let top = (row.clone() * idx(ph) + dy.clone()) * idx(job.geom.stride[0]);
                     let sums = b.val("sums_row", dx * idx(shape.rows) + dy);
                     b.each("ky", kh, false, |b, ky| {
-                        let (y, on_map) = self.coordinate(b, 0, top + ky.clone() * idx(job.geom.dilation[0]));
+                        let (y, on_map) = coordinate(b, job, 0, top + ky.clone() * idx(job.geom.dilation[0]));
                         self.row(b, &y, on_map, &left, &Uses::One(&ky, &sums));
                     });
                 });
@@ -384,7 +424,13 @@ impl Sums<'_> {
         let ([kh, kw], parts) = (job.kernel(), shape.words / shape.straight);
         b.each("kx", kw, false, |b, kx| {
             let first = b.val("col", left.clone() + kx.clone() * idx(job.geom.dilation[1]));
-            let pixels = self.pixels(b, y, on_map.as_ref(), &first);
+            let pixels = match &self.window {
+                None => self.pixels(b, y, on_map.as_ref(), &first),
+                Some(window) => {
+                    self.copy(b, window, y, &first);
+                    vec![]
+                }
+            };
             b.each("part", parts, false, |b, part| {
                 b.each("table", shape.chunk(), false, |b, table| {
                     let word = part.clone() * idx(shape.chunk()) + table.clone();
@@ -416,27 +462,43 @@ impl Sums<'_> {
         self.shape.code.digits as i64 * lo.abs().max(hi.abs())
     }
 
-    /// The coordinate on the map for one with padding, and all ones where it is on the map; nothing where it always is.
-    fn coordinate(&self, b: &mut Builder, axis: usize, padded: Expr) -> (Expr, Option<Expr>) {
-        let geom = &self.job.geom;
-        let (before, after) = (geom.pads[axis], geom.pads[axis + 2]);
-        let extent = [self.job.x.h, self.job.x.w][axis];
-        if before + after == 0 {
-            return (b.val("at", padded), None);
-        }
-        let padded = b.val("padded", padded);
-        let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
-        let mask = b.val("mask", -inside.cast(Ty::I32));
-        let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
-        (b.val("at", at), Some(mask))
+    /// Distance of the lanes' columns.
+    fn apart(&self) -> usize {
+        let neighbours = self.shape.halves == Halves::Pool;
+        self.job.geom.stride[1] * if neighbours { 1 } else { self.shape.pool[1] }
+    }
+
+    /// Copies the windows whose first is in row `row`, column `col` of all windows.
+    fn copy(&self, b: &mut Builder, window: &Window, row: &Expr, col: &Expr) {
+        let Window { job, buf } = *window;
+        let ([kh, kw], geom, inputs) = (job.kernel(), &job.geom, job.inputs());
+        b.each("tap_row", kh, false, |b, ky| {
+            let padded = row.clone() * idx(geom.stride[0]) + ky.clone() * idx(geom.dilation[0]);
+            let (y, on_row) = coordinate(b, job, 0, padded);
+            b.each("tap_col", kw, false, |b, kx| {
+                let lane = |b: &mut Builder, lane: usize| {
+                    let col = (col.clone() + idx(lane * self.apart())) * idx(geom.stride[1]);
+                    let (x, on_col) = coordinate(b, job, 1, col + kx.clone() * idx(geom.dilation[1]));
+                    (x, [on_row.clone(), on_col])
+                };
+                let lanes = [lane(b, 0), lane(b, 1)];
+                let tap = b.val("tap", (ky * idx(kw) + kx.clone()) * idx(inputs));
+                b.each("c", inputs, true, |b, c| {
+                    let [low, high] = lanes.clone().map(|(x, masks)| {
+                        let v = b.load(self.x, job.x.at(c.clone(), y.clone(), x)).cast(Ty::I32);
+                        masks.into_iter().flatten().fold(v, |v, mask| v & mask).cast(Ty::U32)
+                    });
+                    b.store(buf, tap.clone() + c, low + (high << int(16, Ty::U32)));
+                });
+            });
+        });
     }
 
     /// For each lane the first channel's index, and its mask.
     fn pixels(&self, b: &mut Builder, y: &Expr, row: Option<&Expr>, first: &Expr) -> Vec<(Expr, Option<Expr>)> {
-        let neighbours = self.shape.halves == Halves::Pool;
-        let apart = self.job.geom.stride[1] * if neighbours { 1 } else { self.shape.pool[1] };
+        let apart = self.apart();
         let lane = |lane: usize| {
-            let (x, col) = self.coordinate(b, 1, first.clone() + idx(lane * apart));
+            let (x, col) = coordinate(b, self.job, 1, first.clone() + idx(lane * apart));
             let mask = match (row, col) {
                 (Some(r), Some(c)) => Some(b.val("mask", r.clone() & c)),
                 (r, c) => r.cloned().or(c),
@@ -450,6 +512,15 @@ impl Sums<'_> {
     fn operands(&self, b: &mut Builder, pixels: &[(Expr, Option<Expr>)], word: &Expr) -> Vec<Expr> {
         let digits = self.shape.code.digits;
         let first = b.val("first", word.clone() * idx(digits * self.shape.tables_in_word()));
+        if let Some(window) = &self.window {
+            let load = |d: usize| b.load(window.buf, first.clone() + idx(d));
+            return (0..digits)
+                .map(load)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|v| b.val("v", v))
+                .collect();
+        }
         let halves: Vec<(usize, &(Expr, Option<Expr>))> = match pixels {
             [pixel] => vec![(0, pixel), (digits, pixel)],
             _ => pixels.iter().map(|p| (0, p)).collect(),
@@ -546,6 +617,21 @@ impl Sums<'_> {
             b.store(self.sums, at.clone(), b.load(self.sums, at) + total);
         }
     }
+}
+
+/// The coordinate on the map for one with padding, and all ones where it is on the map; nothing where it always is.
+fn coordinate(b: &mut Builder, job: &Job, axis: usize, padded: Expr) -> (Expr, Option<Expr>) {
+    let geom = &job.geom;
+    let (before, after) = (geom.pads[axis], geom.pads[axis + 2]);
+    let extent = [job.x.h, job.x.w][axis];
+    if before + after == 0 {
+        return (b.val("at", padded), None);
+    }
+    let padded = b.val("padded", padded);
+    let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
+    let mask = b.val("mask", -inside.cast(Ty::I32));
+    let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
+    (b.val("at", at), Some(mask))
 }
 
 /// The reflected code of `digits` digits, from all 0 on: which digit changes by one, and whether it goes up.
