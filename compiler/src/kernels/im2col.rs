@@ -8,6 +8,9 @@ use crate::ir::{Geometry, WeightData, Weights};
 use crate::kir::build::{Builder, idx, int};
 use crate::kir::{Buf, Expr, Role, Ty};
 
+/// Elements of a row of taps that are copied in straight-line code.
+const STRAIGHT: usize = 16;
+
 /// The job on rows of as many taps as a multiple of `align` holds; the pooling window stays.
 pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
     let taps = job.taps().next_multiple_of(align);
@@ -87,7 +90,8 @@ pub fn gather(b: &mut Builder, job: &Job, rows: &Job, wanted: Ty, x: Buf) -> (Bu
                         .at(idx(0), idx(row.start) + i.clone(), idx(col.start) + j.clone());
                     let window = b.val("window", window);
                     b.each("ky", v.count, false, |b, ky| {
-                        b.each("kx", h.count, false, |b, kx| {
+                        // GCC makes no block copy of the loop, LLVM does.
+                        b.each("kx", h.count, h.count * inputs <= STRAIGHT, |b, kx| {
                             b.each("c", inputs, inputs <= 4, |b, c| {
                                 let y =
                                     i.clone() * idx(row.step) + idx(v.base) + ky.clone() * idx(job.geom.dilation[0]);
