@@ -30,7 +30,7 @@ impl Printer<'_> {
         let params: Vec<_> = k.params().map(parameter).collect();
         let (doc, name) = (one_line(k.doc.trim()), self.function(k));
         out += &format!(
-            "/* {doc} */\nstatic void {name}(\n    {})\n{{\n",
+            "/* {doc} */\nSQ_KERNEL void {name}(\n    {})\n{{\n",
             params.join(",\n    ")
         );
         for b in k.bufs.iter().filter(|b| b.role == Role::Local) {

@@ -141,6 +141,7 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
         .iter()
         .any(|k| k.vars.iter().any(|v| v.ty == Ty::F32) || k.bufs.iter().any(|b| b.ty == Ty::F32));
     let mut out = format!("#include \"{header}.h\"\n\n");
+    out += KERNEL;
     if super::uses_vectors(p) || !helpers.is_empty() {
         out += INLINE;
     }
@@ -156,6 +157,18 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     }
     out + &format!("{}\n{{\n{unused}{calls}}}\n", signature(name, p))
 }
+
+/// A function that is called once GCC would inline: LeNet-5's kernels for AArch64, all in one function, then kept half of their sums on the
+/// stack and took twice the instructions.
+const KERNEL: &str = "\
+/* Kernels stay apart, so that each has all registers. */
+#if defined(__GNUC__)
+#define SQ_KERNEL static __attribute__((noinline))
+#else
+#define SQ_KERNEL static
+#endif
+
+";
 
 /// GCC stops inlining what is merely `inline` once a function has grown: a vector kernel for AArch64 then calls a function for every load.
 const INLINE: &str = "\
