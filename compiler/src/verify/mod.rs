@@ -226,8 +226,8 @@ impl fmt::Display for Report {
             0 => writeln!(f)?,
             n => writeln!(
                 f,
-                ", but for {} samples where f32 rounding crossed a quantizer's step",
-                grouped(n as u64)
+                ", but for {} where f32 rounding crossed a quantizer's step",
+                samples(n)
             )?,
         }
         if self.exceptions.is_empty() {
@@ -235,10 +235,18 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "ties    {} samples of another class than tract's:",
-            self.exceptions.len()
+            "ties    {} of another class than tract's:",
+            samples(self.exceptions.len())
         )?;
         self.exceptions.iter().try_for_each(|e| writeln!(f, "        {e}"))
+    }
+}
+
+/// So many samples.
+fn samples(n: usize) -> String {
+    match n {
+        1 => "1 sample".into(),
+        n => format!("{} samples", grouped(n as u64)),
     }
 }
 
