@@ -5,7 +5,7 @@
 //! every product.
 
 use super::nest::{Channel, Job, Site, nest};
-use super::view::WORD;
+use super::view;
 use crate::ir::{Elem, WeightData};
 use crate::kir::build::{Builder, float, floats, idx, int, ints};
 use crate::kir::{Buf, Expr, Kernel, Ty};
@@ -72,8 +72,7 @@ fn operand(b: &Builder, job: &Job, x: Buf, c: Expr, y: Expr, col: Expr) -> Expr 
     let ty = if job.integer() { Ty::I32 } else { Ty::F32 };
     match job.x.elem {
         Elem::Sign => {
-            let word = b.load(x, job.x.at(c.clone() >> idx(WORD.ilog2() as usize), y, col));
-            let bit = (word >> (c & idx(WORD - 1)).cast(Ty::U32)) & int(1, Ty::U32);
+            let bit = view::bit(b, x, job.x.at(view::word(c.clone()), y, col), c);
             let sign = bit.cast(Ty::I32) * int(2, Ty::I32) - int(1, Ty::I32);
             if ty == Ty::F32 { sign.cast(ty) } else { sign }
         }

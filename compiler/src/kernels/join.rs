@@ -1,6 +1,6 @@
 //! Two values become one, element by element: the end of a residual block.
 
-use super::view::{Layout, View, WORD};
+use super::view::{self, Layout, View, WORD};
 use crate::ir::{Elem, Join};
 use crate::kir::build::{Builder, float, idx, int, ints};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty};
@@ -99,8 +99,7 @@ impl Rule {
         match view.elem {
             Elem::F32 => b.load(buf, view.at(c.clone(), row, col)),
             Elem::Sign => {
-                let word = b.load(buf, view.at(c.clone() >> idx(WORD.ilog2() as usize), row, col));
-                let bit = (word >> (c.clone() & idx(WORD - 1)).cast(Ty::U32)) & int(1, Ty::U32);
+                let bit = view::bit(b, buf, view.at(view::word(c.clone()), row, col), c.clone());
                 (bit.cast(Ty::I32) * int(2, Ty::I32) - int(1, Ty::I32)).cast(Ty::I64)
             }
             // The bounds of sums follow from the weights; the verifier, which has seen a loop add them, cannot know.

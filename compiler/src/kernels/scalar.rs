@@ -5,7 +5,7 @@
 
 use super::bits::{self, First, Planes};
 use super::nest::{Channel, Job, Site, nest};
-use super::view::WORD;
+use super::view;
 use crate::ir::{Elem, WeightData};
 use crate::kir::build::{Builder, float, floats, idx, int, ints};
 use crate::kir::{Buf, Expr, Kernel, Ty, Var};
@@ -72,8 +72,7 @@ fn operand(b: &Builder, job: &Job, x: Buf, c: Expr, y: Expr, col: Expr) -> Expr 
     let ty = if job.integer() { Ty::I32 } else { Ty::F32 };
     match job.x.elem {
         Elem::Sign => {
-            let word = b.load(x, job.x.at(c.clone() >> idx(WORD.ilog2() as usize), y, col));
-            let bit = (word >> (c & idx(WORD - 1)).cast(Ty::U32)) & int(1, Ty::U32);
+            let bit = view::bit(b, x, job.x.at(view::word(c.clone()), y, col), c);
             let plus = bit.ge(int(1, Ty::U32));
             match ty {
                 Ty::F32 => plus.select(float(1.0), float(-1.0)),
@@ -88,10 +87,7 @@ fn operand(b: &Builder, job: &Job, x: Buf, c: Expr, y: Expr, col: Expr) -> Expr 
 fn accumulate(b: &mut Builder, job: &Job, acc: Var, table: &Table, at: Expr, x: Expr) {
     match table {
         Table::Bits(planes) => {
-            let bit = |b: &Builder, plane: Buf| {
-                let word = b.load(plane, at.clone() >> idx(WORD.ilog2() as usize));
-                (word >> (at.clone() & idx(WORD - 1)).cast(Ty::U32)) & int(1, Ty::U32)
-            };
+            let bit = |b: &Builder, plane: Buf| view::bit(b, plane, view::word(at.clone()), at.clone());
             if job.integer() {
                 // All ones where the weight is -1 or live; `(x ^ m) - m` is -x where m is all ones, and x where it is 0.
                 let mask = |bit: Expr| -bit.cast(Ty::I32);

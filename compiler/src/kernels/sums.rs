@@ -513,13 +513,8 @@ impl Sums<'_> {
         let digits = self.shape.code.digits;
         let first = b.val("first", word.clone() * idx(digits * self.shape.tables_in_word()));
         if let Some(window) = &self.window {
-            let load = |d: usize| b.load(window.buf, first.clone() + idx(d));
-            return (0..digits)
-                .map(load)
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(|v| b.val("v", v))
-                .collect();
+            let mut tap = |d: usize| b.val("v", b.load(window.buf, first.clone() + idx(d)));
+            return (0..digits).map(&mut tap).collect();
         }
         let halves: Vec<(usize, &(Expr, Option<Expr>))> = match pixels {
             [pixel] => vec![(0, pixel), (digits, pixel)],

@@ -3,7 +3,8 @@
 //! `vector-xnor` has a vector of outputs: each lane holds 32 weights of one output, and every word of signs goes to all
 //! lanes. Where the vector unit counts the bits of bytes only, counts are summed in bytes as long as these hold them.
 //! `xnor-tile` is the same with single words, for processors without vectors that count the bits of one: each word that is
-//! loaded serves several sums. On RV32 with Zbb a product of 32 pairs takes 9 instructions with one sum at a time, 4 so.
+//! loaded serves several sums. On RV32 with Zbb 32 pairs take 9 instructions with carry-save adders, 5 so, all told (3x3 convolution,
+//! 64 to 64 channels, counted under QEMU).
 
 use super::nest::Job;
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};

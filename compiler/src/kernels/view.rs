@@ -1,7 +1,8 @@
 //! How a value lies in a buffer.
 
 use crate::ir::{Elem, Ty};
-use crate::kir::{self, Expr, build::idx};
+use crate::kir::build::{Builder, idx, int};
+use crate::kir::{self, Buf, Expr};
 
 /// Bits of the words that pack signs.
 pub const WORD: usize = 32;
@@ -98,4 +99,14 @@ impl View {
             Layout::Interleaved | Layout::Packed => pixel + c,
         }
     }
+}
+
+/// Number of the word that holds bit `at`.
+pub fn word(at: Expr) -> Expr {
+    at >> idx(WORD.ilog2() as usize)
+}
+
+/// Bit `at` of packed words, 1 or 0; `word` is where its word lies.
+pub fn bit(b: &Builder, buf: Buf, word: Expr, at: Expr) -> Expr {
+    (b.load(buf, word) >> (at & idx(WORD - 1)).cast(kir::Ty::U32)) & int(1, kir::Ty::U32)
 }

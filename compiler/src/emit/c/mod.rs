@@ -158,8 +158,8 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     out + &format!("{}\n{{\n{unused}{calls}}}\n", signature(name, p))
 }
 
-/// A function that is called once GCC would inline: LeNet-5's kernels for AArch64, all in one function, then kept half of their sums on the
-/// stack and took twice the instructions.
+/// A function that is called once GCC would inline: LeNet-5's kernels for AArch64, all in one function, then kept sums on the stack and took
+/// twice the instructions.
 const KERNEL: &str = "\
 /* Kernels stay apart, so that each has all registers. */
 #if defined(__GNUC__)
