@@ -106,7 +106,7 @@ pub struct Row {
 }
 
 /// Rows of the table: one per group of runs that differ in nothing but their seed, in the order of network, data, activations,
-/// method and gamma; then what was published for the networks among them.
+/// method and gamma; then what was published for the networks among them, of whatever width.
 pub fn rows(runs: &[Finished]) -> Result<Vec<Row>> {
     ensure!(!runs.is_empty(), "no finished runs");
     type Key = (String, String, ActivationKind, Method, String);
@@ -136,12 +136,18 @@ pub fn rows(runs: &[Finished]) -> Result<Vec<Row>> {
     for published in PUBLISHED {
         if rows
             .iter()
-            .any(|row| row.seeds > 0 && row.network == published.0 && row.data == published.1)
+            .any(|row| row.seeds > 0 && is_a(&row.network, published.0) && row.data == published.1)
         {
             rows.push(published_row(published));
         }
     }
     Ok(rows)
+}
+
+/// Whether a network is the named one, of whatever width.
+fn is_a(network: &str, name: &str) -> bool {
+    let width = network.strip_prefix(name);
+    width.is_some_and(|width| width.is_empty() || width.starts_with("-x"))
 }
 
 fn row(runs: &[&Finished]) -> Row {
@@ -381,6 +387,12 @@ mod tests {
             (10 + 4) as f64 + (20 + 4) as f64 + (10 + 4) as f64 + 40.0
         );
         assert_eq!(letters(&layers), "bt8f");
+    }
+
+    #[test]
+    fn a_narrow_network_has_the_same_neighbours() {
+        assert!(is_a("vgg7", "vgg7") && is_a("vgg7-x0.25", "vgg7"));
+        assert!(!is_a("vgg70", "vgg7") && !is_a("lenet5", "vgg7"));
     }
 
     #[test]

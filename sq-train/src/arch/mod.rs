@@ -151,7 +151,8 @@ impl Arch {
         parse(&stem, &text).with_context(|| format!("architecture file {name}"))
     }
 
-    /// The same layers with every number of channels and hidden outputs times `factor`, and at least 1.
+    /// The same layers with every number of channels and hidden outputs times `factor`, and at least 1. The name tells:
+    /// `vgg7-x0.25`.
     pub fn scaled(mut self, factor: f64) -> Arch {
         fn scale(layers: &mut [Layer], factor: f64) {
             for layer in layers {
@@ -168,6 +169,7 @@ impl Arch {
             }
         }
         scale(&mut self.layers, factor);
+        self.name = format!("{}-x{factor}", self.name);
         self
     }
 }
@@ -202,6 +204,7 @@ mod tests {
         let graph = Graph::new(&arch, [3, 32, 32], 10).unwrap();
         let shapes: Vec<usize> = graph.weighted().map(|node| node.shape[0]).collect();
         assert_eq!(shapes, [32, 32, 64, 64, 128, 128, 256, 10]);
+        assert_eq!(arch.name, "vgg7-x0.25");
     }
 
     #[test]
