@@ -1,7 +1,8 @@
 //! Samples to run a network on: an MNIST-like data set, or images made up here.
 //!
 //! A data set is a directory with `t10k-images-idx3-ubyte` and, if known, `t10k-labels-idx1-ubyte`, each plain or with
-//! `.gz`: the test half of [MNIST](https://yann.lecun.com/exdb/mnist/) as it is published. One file of images will do.
+//! `.gz`: the test half of [MNIST](https://yann.lecun.com/exdb/mnist/) as it is published. It may lie in a directory `mnist`
+//! of the given one, as `sq-train` has it. One file of images will do.
 
 use crate::diag::{Code, Diag, Result};
 use crate::ir::{Elem, Ty};
@@ -43,11 +44,15 @@ impl Samples {
 /// that do not fit the input.
 pub fn load(path: &Path, ty: &Ty, limit: usize) -> Result<Samples> {
     let (images, labels) = if path.is_dir() {
-        let Some(images) = find(path, "t10k-images-idx3-ubyte") else {
-            let found = "no `t10k-images-idx3-ubyte` or `t10k-images-idx3-ubyte.gz`";
+        let nested = path.join("mnist");
+        let set = [path, &nested]
+            .into_iter()
+            .find_map(|dir| Some((find(dir, "t10k-images-idx3-ubyte")?, dir)));
+        let Some((images, dir)) = set else {
+            let found = "no `t10k-images-idx3-ubyte` or `t10k-images-idx3-ubyte.gz`, nor in a directory `mnist`";
             return Err(Diag::new(Code::MissingData, found).file(path).into());
         };
-        (images, find(path, "t10k-labels-idx1-ubyte"))
+        (images, find(dir, "t10k-labels-idx1-ubyte"))
     } else {
         (path.to_owned(), None)
     };
@@ -217,6 +222,21 @@ mod tests {
         );
         let huge = [&[0, 0, 8, 9][..], &[0xff; 36]].concat();
         assert!(error(&huge).starts_with("0 bytes of elements"));
+    }
+
+    #[test]
+    fn a_set_may_lie_in_a_directory_of_its_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let set = temp.path().join("mnist");
+        std::fs::create_dir(&set).unwrap();
+        let ty = Ty::new(Elem::U8, [1, 1, 2]);
+        let missing = format!("{:?}", load(temp.path(), &ty, 9).unwrap_err());
+        assert!(missing.contains("nor in a directory `mnist`"), "{missing}");
+        let images = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 7, 9];
+        std::fs::write(set.join("t10k-images-idx3-ubyte"), images).unwrap();
+        std::fs::write(set.join("t10k-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 1, 3]).unwrap();
+        let samples = load(temp.path(), &ty, 9).unwrap();
+        assert_eq!((samples.bytes, samples.labels), (vec![7, 9], Some(vec![3])));
     }
 
     #[test]
