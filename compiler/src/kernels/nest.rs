@@ -96,8 +96,8 @@ impl Job<'_> {
     /// in which sums are taken.
     pub fn source(&self, o: usize, k: usize) -> usize {
         let [_, inputs, kh, kw] = self.weights.shape;
-        let (i, kx, ky) = (k % inputs, k / inputs % kw, k / inputs / kw);
-        ((o * inputs + i) * kh + ky) * kw + kx
+        let (tap, i) = (k / inputs, k % inputs);
+        (o * inputs + i) * kh * kw + tap
     }
 
     /// Where a sum starts.
