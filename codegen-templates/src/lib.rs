@@ -37,6 +37,11 @@ pub const SIMD: &[(&str, &str, &str)] = &[
         include_str!("../simd/neon_dotprod.h"),
     ),
     (
+        "neon_i8mm",
+        include_str!("../simd/neon_i8mm.rs"),
+        include_str!("../simd/neon_i8mm.h"),
+    ),
+    (
         "wasm_simd128",
         include_str!("../simd/wasm_simd128.rs"),
         include_str!("../simd/wasm_simd128.h"),

@@ -71,6 +71,11 @@ fn apply(b: &Builder, bufs: &Bufs, name: &str) -> Expr {
             let pair = |i: usize| load(i % 3, t).ge(load((i + 1) % 4, t));
             vector(VecOp::Mask, &(0..4).map(pair).collect::<Vec<_>>())
         }
+        "matrix" => vector(VecOp::Matrix, &[load(1, t), load(0, types[1]), load(1, types[2])]),
+        "even1" => vector(VecOp::Unzip { group: 1, at: 0 }, &[load(0, t), load(1, t)]),
+        "odd1" => vector(VecOp::Unzip { group: 1, at: 1 }, &[load(0, t), load(1, t)]),
+        "even8" => vector(VecOp::Unzip { group: 8, at: 0 }, &[load(0, t), load(1, t)]),
+        "odd8" => vector(VecOp::Unzip { group: 8, at: 1 }, &[load(0, t), load(1, t)]),
         "spread1" => vector(VecOp::Spread { group: 1, at: 3 }, &[load(1, t)]),
         "lower" => vector(VecOp::Half(0), &[load(1, t)]),
         "upper" => vector(VecOp::Half(1), &[load(1, t)]),

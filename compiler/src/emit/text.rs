@@ -137,6 +137,9 @@ pub fn vector_operation<'e>(k: &Kernel, e: &'e Expr) -> VectorCall<'e> {
                 number = Some((*at).into());
                 format!("dot_group_{ty}_{}_{}", of(1), of(2))
             }
+            VecOp::Matrix => format!("matrix_{ty}_{}_{}", of(1), of(2)),
+            VecOp::Unzip { group, at: 0 } => format!("even{group}_{ty}"),
+            VecOp::Unzip { group, .. } => format!("odd{group}_{ty}"),
             VecOp::Spread { group, at } => {
                 number = Some((*at).into());
                 format!("spread{group}_{ty}")

@@ -21,6 +21,8 @@ pub struct Shape {
     pub blocks: usize,
     /// Pixels at most, those of a pooling window counted one by one.
     pub pixels: usize,
+    /// Of how many pixels an instruction takes sums together; a tile of fewer does no less work.
+    pub together: usize,
 }
 
 /// Where one sum is taken: the coordinates of the first tap.
@@ -175,42 +177,31 @@ impl<S: Sums> Nest<'_, S> {
         for row in &rows {
             for col in &cols {
                 let sites = row.offsets.len() * col.offsets.len();
+                // A map's left and right edges have neighbours only above and below.
+                let down = sites < self.shape.together && col.count == 1;
+                let (line, run) = if down { (col, row) } else { (row, col) };
                 // As few tiles as possible, and these as even as possible.
                 let most = (self.shape.pixels / sites).max(1);
-                let wide = col.count.div_ceil(col.count.div_ceil(most));
-                b.each("row", row.count, false, |b, i| {
-                    b.each("col", col.count / wide, false, |b, j| {
-                        let first = j * idx(wide);
-                        self.pixels(
-                            b,
-                            &Pixels {
-                                row,
-                                col,
-                                i: &i,
-                                first: &first,
-                                count: wide,
-                            },
-                            g,
-                            group,
-                            valid,
-                        );
-                    });
-                    let left = col.count % wide;
+                let even = run.count.div_ceil(run.count.div_ceil(most));
+                let wide = even.next_multiple_of(self.shape.together).min(most).min(run.count);
+                let names = if down { ["col", "row"] } else { ["row", "col"] };
+                b.each(names[0], line.count, false, |b, i| {
+                    let tile = |b: &mut Builder, first: Expr, count: usize| {
+                        let (i, j) = if down { (&first, &i) } else { (&i, &first) };
+                        let at = Pixels {
+                            row,
+                            col,
+                            i,
+                            j,
+                            count,
+                            down,
+                        };
+                        self.pixels(b, &at, g, group, valid);
+                    };
+                    b.each(names[1], run.count / wide, false, |b, j| tile(b, j * idx(wide), wide));
+                    let left = run.count % wide;
                     if left > 0 {
-                        let first = idx(col.count - left);
-                        self.pixels(
-                            b,
-                            &Pixels {
-                                row,
-                                col,
-                                i: &i,
-                                first: &first,
-                                count: left,
-                            },
-                            g,
-                            group,
-                            valid,
-                        );
+                        tile(b, idx(run.count - left), left);
                     }
                 });
             }
@@ -220,6 +211,13 @@ impl<S: Sums> Nest<'_, S> {
     /// The tile of some neighbouring output pixels.
     fn pixels(&self, b: &mut Builder, at: &Pixels, g: &Expr, group: usize, valid: usize) {
         let row = b.val("out_row", idx(at.row.start) + at.i.clone());
+        let place = |t: usize| {
+            let col = idx(at.col.start) + at.j.clone();
+            match at.down {
+                false => (row.clone(), col + idx(t)),
+                true => (row.clone() + idx(t), col),
+            }
+        };
         let bits: Vec<_> = match self.finish {
             VectorFinish::Threshold(_) => (0..at.count).map(|_| b.mutable("bits", int(0, Ty::U32))).collect(),
             _ => vec![],
@@ -229,7 +227,6 @@ impl<S: Sums> Nest<'_, S> {
             let index = b.val("block", g.clone() * idx(blocks) + slot.clone());
             let outputs = self.outputs(b, at, &index, &slot);
             for (t, sums) in outputs.into_iter().enumerate() {
-                let col = idx(at.col.start) + at.first.clone() + idx(t);
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
                     VectorFinish::Threshold(table) => {
@@ -240,14 +237,14 @@ impl<S: Sums> Nest<'_, S> {
                     }
                     finish => {
                         let sums = sums.into_iter().map(|s| b.val("sum", s.whole())).collect();
-                        finish.store(b, self.job, self.shape, self.y, sums, first, valid, (row.clone(), col));
+                        finish.store(b, self.job, self.shape, self.y, sums, first, valid, place(t));
                     }
                 }
             }
         });
         for (t, bits) in bits.into_iter().enumerate() {
-            let col = idx(at.col.start) + at.first.clone() + idx(t);
-            b.store(self.y, self.job.y.at(g.clone(), row.clone(), col), Expr::Var(bits));
+            let (row, col) = place(t);
+            b.store(self.y, self.job.y.at(g.clone(), row, col), Expr::Var(bits));
         }
     }
 
@@ -296,12 +293,13 @@ impl<S: Sums> Nest<'_, S> {
         let geom = &self.job.geom;
         let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
         for t in 0..at.count {
+            let (down, right) = if at.down { (t, 0) } else { (0, t) };
             for rows in &at.row.offsets {
                 for cols in &at.col.offsets {
                     let site = Site {
-                        y: at.i.clone() * idx(at.row.step) + idx(rows.base),
-                        x: (at.first.clone() + idx(t)) * idx(at.col.step) + idx(cols.base),
-                        at: [rows.base, t * at.col.step + cols.base],
+                        y: (at.i.clone() + idx(down)) * idx(at.row.step) + idx(rows.base),
+                        x: (at.j.clone() + idx(right)) * idx(at.col.step) + idx(cols.base),
+                        at: [down * at.row.step + rows.base, right * at.col.step + cols.base],
                     };
                     sites.push((t, *rows, *cols, site));
                 }
@@ -359,14 +357,16 @@ impl<S: Sums> Nest<'_, S> {
     }
 }
 
-/// Neighbouring output pixels in a row.
+/// Neighbouring output pixels in a row, or in a column.
 struct Pixels<'a> {
     row: &'a Span,
     col: &'a Span,
+    /// Row and column of the first, counted from the spans' starts.
     i: &'a Expr,
-    /// First, counted from the span's start.
-    first: &'a Expr,
+    j: &'a Expr,
     count: usize,
+    /// Whether the others are below it.
+    down: bool,
 }
 
 /// The epilogue with its tables; outputs beyond the last are padding.

@@ -1,15 +1,18 @@
 //! 8-bit operands by weights on dot product instructions: each lane sums four products of one output at a time.
 //!
 //! Two families share this file. `vector-dot` expands packed weights to bytes once for each block of outputs and uses them for
-//! every pixel; 8-bit weights are bytes already. `vector-code` is for the one pixel of a dense layer: codes stay packed, and a
-//! mask picks those of one place in every byte. What is left beside it scales the products by a power of two, which one shift of
-//! the final sum takes back; a place that would leave the operand's type is shifted down first.
+//! every pixel; 8-bit weights are bytes already. Where an instruction multiplies matrices, a lane is one of two outputs by one of
+//! two pixels, and sums are sorted by pixel when they are complete.
+//!
+//! `vector-code` is for the one pixel of a dense layer: codes stay packed, and a mask picks those of one place in every byte. What
+//! is left beside it scales the products by a power of two, which one shift of the final sum takes back; a place that would leave
+//! the operand's type is shifted down first.
 
 use super::im2col;
 use super::nest::Job;
 use super::tiles::{self, Shape, Sum, Sums, Tile};
 use super::view::Layout;
-use super::window::Taps;
+use super::window::{Axis, Taps};
 use crate::ir::{Depth, Elem, WeightData};
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, Var, VecOp};
@@ -19,6 +22,9 @@ use std::collections::BTreeMap;
 
 /// Products that one lane sums at a time, where an instruction sums any.
 const SHARE: usize = 4;
+
+/// The same, where an instruction multiplies two rows of weights by the taps of two pixels.
+const ROW: usize = 8;
 
 /// Pixels below which expanding weights does not pay.
 const FEW: usize = 8;
@@ -102,6 +108,13 @@ impl Machine {
         let plain = Machine::of(job.simd)?;
         let operand = job.x.ty();
         let bytes = "dot_group_i32x4_i8x16_i8x16".to_string();
+        let matrices = [
+            "matrix_i32x4_i8x16_i8x16",
+            "even8_i8x16",
+            "odd8_i8x16",
+            "even1_i32x4",
+            "odd1_i32x4",
+        ];
         let words = [
             "dot_group_i16x8_i16x8_i16x8".to_string(),
             "lower_i16x8".into(),
@@ -110,6 +123,16 @@ impl Machine {
             format!("cast_i16x8_{operand}x8"),
         ];
         let grouped = match plain {
+            Machine {
+                lanes: 4,
+                first: Ty::I8,
+                short: false,
+                ..
+            } if matrices.iter().all(|o| job.simd.has(o)) && in_pairs(job) => Machine {
+                share: ROW,
+                taps: 16,
+                ..plain
+            },
             Machine {
                 lanes: 4,
                 first: Ty::I8,
@@ -129,6 +152,11 @@ impl Machine {
         // Rows are made of windows where taps are not neighbours; or not as many as a vector holds, if the other way is slow.
         let whole = job.inputs().is_multiple_of(grouped.taps) || !direct(job);
         Some(if whole || grouped.share == 1 { grouped } else { plain })
+    }
+
+    /// Pixels whose sums share vectors, two outputs' each.
+    fn pixels(&self) -> usize {
+        if self.share == ROW { 2 } else { 1 }
     }
 
     fn bytes(&self, ty: Ty) -> Ty {
@@ -172,6 +200,18 @@ fn unfit(job: &Job) -> Option<String> {
 
 pub(super) fn pixels(job: &Job) -> usize {
     job.y.h * job.y.w * job.pool.map_or(1, |p| p.size[0] * p.size[1])
+}
+
+/// Whether pixels have neighbours that see the same taps: for one alone, a product of matrices does no more than a dot product,
+/// and its operand is to be doubled.
+fn in_pairs(job: &Job) -> bool {
+    if !direct(job) {
+        return pixels(job) > 1;
+    }
+    let [kh, kw] = job.kernel();
+    let spans = |axis, map, kernel, n| Axis::new(axis, map, kernel, n, &job.geom, job.pool.as_ref()).spans();
+    let all = [spans(0, job.x.h, kh, job.y.h), spans(1, job.x.w, kw, job.y.w)].concat();
+    all.iter().any(|span| span.count > 1)
 }
 
 /// Why `vector-dot` cannot build `job`, if so.
@@ -300,21 +340,28 @@ fn dot(acc: Var, a: Expr, b: Expr) -> Expr {
 /// Builds `vector-dot`.
 pub fn build(job: &Job) -> Kernel {
     let machine = Machine::of_many(job).expect("asked before");
+    let together = machine.pixels();
     let shape = match machine.lanes {
         16 => Shape {
             lanes: 16,
             blocks: if job.y.layout == Layout::Packed { 2 } else { 4 },
             pixels: if job.y.layout == Layout::Packed { 8 } else { 5 },
+            together,
         },
         8 => Shape {
             lanes: 8,
             blocks: 2,
             pixels: 4,
+            together,
         },
         // Measured on AArch64 in instructions, Rust and C: more sums than these make GCC move vectors to and fro.
         _ => {
             let (blocks, pixels) = match (machine.share, machine.taps) {
                 (1, _) => (4, 8),
+                // Sixteen sums as well; of twenty-four LLVM spills some. Sixteen outputs load fewest operands; eight leave fewer
+                // to be stored one by one.
+                (ROW, _) if job.y.c.is_multiple_of(16) || job.y.layout == Layout::Packed => (4, 4),
+                (ROW, _) => (2, 8),
                 (_, SHARE) => (4, 4),
                 _ => (2, 5),
             };
@@ -322,6 +369,7 @@ pub fn build(job: &Job) -> Kernel {
                 lanes: 4,
                 blocks,
                 pixels,
+                together,
             }
         }
     };
@@ -551,11 +599,11 @@ impl Sums for Dot<'_> {
             &sums,
         );
         let mut out = vec![];
-        for row in &sums {
-            let corrected = row
-                .iter()
-                .enumerate()
-                .map(|(q, &v)| Sum::Whole(self.corrections.apply(b, self.job, tile, q, Expr::Var(v))));
+        for site in 0..tile.sites.len() {
+            let corrected = (0..self.shape.blocks).map(|q| {
+                let sum = self.sum(&sums, site, q);
+                Sum::Whole(self.corrections.apply(b, self.job, tile, q, sum))
+            });
             out.push(corrected.collect());
         }
         out
@@ -591,13 +639,14 @@ impl Dot<'_> {
 
     fn zeros(&self, b: &mut Builder, tile: &Tile, name: &str, ty: Ty) -> Vec<Vec<Var>> {
         let zero = splat(int(0, ty.scalar()), ty);
-        // A vector has as many lanes as outputs, or pairs of lanes.
+        let pixels = self.machine.pixels();
+        // A vector has as many lanes as outputs, or pairs of lanes, or outputs by pixels.
         let vectors = match (self.machine.share, ty.scalar()) {
             (1, Ty::I16) => self.shape.outputs() / usize::from(ty.lanes()),
-            _ => self.shape.blocks,
+            _ => self.shape.blocks * pixels,
         };
         let row = |b: &mut Builder| (0..vectors).map(|_| b.mutable(name, zero.clone())).collect();
-        tile.sites.iter().map(|_| row(b)).collect()
+        tile.sites.chunks(pixels).map(|_| row(b)).collect()
     }
 
     fn level(
@@ -674,6 +723,11 @@ impl Dot<'_> {
             })
             .collect();
         for group in 0..groups {
+            if self.machine.share == ROW {
+                let first = first.clone() + idx(group * outputs * share);
+                self.matrices(b, buf, first, group, &operands, sums);
+                continue;
+            }
             let width = self.machine.width();
             let load = |b: &mut Builder, q: usize| {
                 let at = first.clone() + idx(group * outputs * share + q * width);
@@ -689,6 +743,46 @@ impl Dot<'_> {
                     };
                     b.set(sum, next);
                 }
+            }
+        }
+    }
+
+    /// A row of taps of every site, by pairs of sites, times the weights from `first` on, by pairs of outputs.
+    fn matrices(&self, b: &mut Builder, buf: Buf, first: Expr, group: usize, operands: &[Expr], sums: &[Vec<Var>]) {
+        let half = VecOp::Unzip {
+            group: ROW as u8,
+            at: group as u8,
+        };
+        let pairs: Vec<Expr> = operands
+            .chunks(2)
+            .map(|pair| {
+                // A site that is left alone is a pair of its own.
+                let pair = vec![pair[0].clone(), pair[pair.len() - 1].clone()];
+                b.val("pair", Expr::Vector(half, pair))
+            })
+            .collect();
+        let width = self.machine.width();
+        for q in 0..self.shape.outputs() * ROW / width {
+            let w = b.load_n(buf, first.clone() + idx(q * width), width, self.machine.weights());
+            let w = b.val("w", w);
+            for (x, sums) in pairs.iter().zip(sums) {
+                let next = Expr::Vector(VecOp::Matrix, vec![Expr::Var(sums[q]), w.clone(), x.clone()]);
+                b.set(sums[q], next);
+            }
+        }
+    }
+
+    /// Vector `q` of a site's sums.
+    fn sum(&self, sums: &[Vec<Var>], site: usize, q: usize) -> Expr {
+        match self.machine.pixels() {
+            1 => Expr::Var(sums[site][q]),
+            n => {
+                let of = VecOp::Unzip {
+                    group: 1,
+                    at: (site % n) as u8,
+                };
+                let pair = &sums[site / n][n * q..n * q + n];
+                Expr::Vector(of, pair.iter().map(|&v| Expr::Var(v)).collect())
             }
         }
     }
@@ -766,6 +860,7 @@ pub fn build_codes(job: &Job) -> Kernel {
         lanes: machine.lanes,
         blocks,
         pixels: 1,
+        together: 1,
     };
     // Codes count from 0 to 3 for the verifier, and the operand's total is taken off.
     let bound = 4 * bound(job, Ty::I8);

@@ -57,6 +57,7 @@ pub fn build(job: &Job) -> Kernel {
         lanes: 1,
         blocks: BLOCK,
         pixels: 2,
+        together: 1,
     };
     tiles::nest(inner, (given, job.x_range), shape, bound(inner, Ty::I8), |b, x| {
         let x = match &patches {

@@ -76,17 +76,20 @@ pub fn build(job: &Job) -> Kernel {
             lanes,
             blocks: 2,
             pixels: 8,
+            together: 1,
         },
         (8, _) => Shape {
             lanes,
             blocks: 4,
             pixels: 2,
+            together: 1,
         },
         // Twelve sums, four weights and the signs of a row of taps stay in 32 registers; with sixteen sums compilers spill.
         _ => Shape {
             lanes,
             blocks: 4,
             pixels: 3,
+            together: 1,
         },
     };
     tile(job, shape, whole)
@@ -99,6 +102,7 @@ pub fn build_words(job: &Job) -> Kernel {
         lanes: 1,
         blocks: 4,
         pixels: 2,
+        together: 1,
     };
     tile(job, shape, true)
 }

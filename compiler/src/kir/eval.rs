@@ -424,6 +424,30 @@ impl Translator<'_> {
                 }
                 self.release([(product, Some(1))]);
             }
+            VecOp::Matrix => {
+                let (product, row) = (self.take(1), Reg::from(types[1].lanes()) / 2);
+                for l in 0..n {
+                    self.insts.push(Inst::Copy(d + l, at[0] + l));
+                    for k in 0..row {
+                        let (a, b) = (at[1] + l / 2 * row + k, at[2] + l % 2 * row + k);
+                        self.insts.push(Inst::Bin(BinOp::Mul, Ty::I32, product, a, b));
+                        self.insts.push(add(ty.scalar(), d + l, product));
+                    }
+                }
+                self.release([(product, Some(1))]);
+            }
+            VecOp::Unzip { group, at: odd } => {
+                // Either vector may be what is updated.
+                let (group, odd) = (Reg::from(group), Reg::from(odd));
+                let lanes = self.take(n as u8);
+                for l in 0..n {
+                    let from = (2 * (l / group) + odd) * group + l % group;
+                    self.insts
+                        .push(Inst::Copy(lanes + l, at[(from / n) as usize] + from % n));
+                }
+                self.insts.extend((0..n).map(|l| Inst::Copy(d + l, lanes + l)));
+                self.release([(lanes, Some(n as u8))]);
+            }
             VecOp::Spread { group, at: g } => {
                 // The vector may be what is updated.
                 let (group, g) = (Reg::from(group), Reg::from(g));

@@ -150,6 +150,16 @@ pub enum VecOp {
     Dot,
     /// As `Dot`, but of `b` only the share of this number, for every lane of `acc`; `a` may be as wide as `acc`.
     DotGroup(u8),
+    /// `acc, a, b`: `a` and `b` are matrices of two rows each, one row after the other; to lane `2 * i + j` of the four of `acc`
+    /// is added the sum of the products of row `i` of `a` and row `j` of `b`.
+    Matrix,
+    /// `a, b`: of their groups of `group` lanes, counted through both, those of even (0) or odd (1) number.
+    Unzip {
+        /// How many lanes; twice as many divide a vector's.
+        group: u8,
+        /// 0 or 1.
+        at: u8,
+    },
     /// Lanes `at * group ..` of a vector, `group` of them, again and again.
     Spread {
         /// How many; divides the lanes.
@@ -487,7 +497,12 @@ impl Kernel {
             Expr::LoadN { ty, .. } => *ty,
             Expr::Vector(op, args) => match op {
                 VecOp::Splat(ty) | VecOp::Bits(ty) => *ty,
-                VecOp::High | VecOp::Dot | VecOp::DotGroup(_) | VecOp::Spread { .. } => self.ty(&args[0]),
+                VecOp::High
+                | VecOp::Dot
+                | VecOp::DotGroup(_)
+                | VecOp::Matrix
+                | VecOp::Spread { .. }
+                | VecOp::Unzip { .. } => self.ty(&args[0]),
                 VecOp::Lookup => self.ty(&args[0]).scalar().times(self.ty(&args[1]).lanes()),
                 VecOp::Pairs | VecOp::Half(_) => {
                     let ty = self.ty(&args[0]);

@@ -292,6 +292,15 @@ impl Scope<'_> {
                 let there = u32::from(b.lanes()) >= (u32::from(at) + 1) * u32::from(share);
                 (acc, whole && wide && there && narrow(a) && narrow(b))
             }
+            (VecOp::Matrix, &[acc, a, b]) => {
+                let bytes = |ty: Ty| matches!(ty.scalar(), Ty::U8 | Ty::I8) && ty.lanes().is_multiple_of(2);
+                let square = acc == Ty::I32.times(4) && a.lanes() == b.lanes();
+                (acc, square && bytes(a) && bytes(b))
+            }
+            (VecOp::Unzip { group, at: 0 | 1 }, &[a, b]) => {
+                let whole = group > 0 && u32::from(a.lanes()).is_multiple_of(2 * u32::from(group));
+                (a, a == b && many(a) && whole)
+            }
             (VecOp::Spread { group, at }, &[a]) => {
                 let there = group > 0 && a.lanes().is_multiple_of(group) && at < a.lanes() / group;
                 (a, many(a) && there)
@@ -352,7 +361,7 @@ impl Bounds<'_> {
                         let by = match added {
                             Addend::Plus(e) => self.expr(e, false)?,
                             Addend::Minus(e) => self.expr(e, false)?.negated(),
-                            Addend::Dot(a, b) => self.products(self.kernel.ty(&Expr::Var(*v)), a, b, false)?,
+                            Addend::Dot(op, a, b) => self.products(op, self.kernel.ty(&Expr::Var(*v)), a, b, false)?,
                         };
                         self.change.entry(*v).and_modify(|c| *c = c.plus(by));
                     }
@@ -462,8 +471,13 @@ impl Bounds<'_> {
     }
 
     /// What a dot product adds to each lane of a sum of type `acc`.
-    fn products(&self, acc: Ty, a: &Expr, b: &Expr, check: bool) -> Result<Interval, String> {
-        let share = self.kernel.ty(a).lanes() / acc.lanes();
+    fn products(&self, op: VecOp, acc: Ty, a: &Expr, b: &Expr, check: bool) -> Result<Interval, String> {
+        let lanes = self.kernel.ty(a).lanes();
+        let share = if op == VecOp::Matrix {
+            lanes / 2
+        } else {
+            lanes / acc.lanes()
+        };
         let (a, b) = (self.expr(a, check)?, self.expr(b, check)?);
         Ok(interval::binary(BinOp::Mul, Ty::I32, a, b).times(share.into()))
     }
@@ -475,7 +489,10 @@ impl Bounds<'_> {
         Ok(match op {
             VecOp::Splat(_) | VecOp::Spread { .. } | VecOp::Half(_) => first,
             VecOp::Bits(to) => all(to),
-            VecOp::Dot | VecOp::DotGroup(_) => first.plus(self.products(k.ty(&args[0]), &args[1], &args[2], check)?),
+            VecOp::Unzip { .. } => first.union(self.expr(&args[1], check)?),
+            VecOp::Dot | VecOp::DotGroup(_) | VecOp::Matrix => {
+                first.plus(self.products(op, k.ty(&args[0]), &args[1], &args[2], check)?)
+            }
             VecOp::Lookup => {
                 let index = self.expr(&args[1], check)?;
                 ensure(!check || between(0, 15).contains(index), || {
@@ -596,21 +613,21 @@ impl Carried {
 enum Addend<'e> {
     Plus(&'e Expr),
     Minus(&'e Expr),
-    /// Sums of products of these.
-    Dot(&'e Expr, &'e Expr),
+    /// Sums of products of these, by this operation.
+    Dot(VecOp, &'e Expr, &'e Expr),
 }
 
-/// What `v = e` adds to `v`, where `e` is `v + x`, `x + v`, `v - x` or `dot(v, a, b)` and reads `v` nowhere else.
+/// What `v = e` adds to `v`, where `e` is `v + x`, `x + v`, `v - x`, `dot(v, a, b)` or `matrix(v, a, b)` and reads `v` nowhere else.
 fn addend(v: Var, e: &Expr) -> Option<Addend<'_>> {
     let is_v = |e: &Expr| *e == Expr::Var(v);
     match e {
         Expr::Bin(BinOp::Add, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Plus(b)),
         Expr::Bin(BinOp::Add, a, b) if is_v(b) && !a.reads(v) => Some(Addend::Plus(a)),
         Expr::Bin(BinOp::Sub, a, b) if is_v(a) && !b.reads(v) => Some(Addend::Minus(b)),
-        Expr::Vector(VecOp::Dot | VecOp::DotGroup(_), args)
+        Expr::Vector(op @ (VecOp::Dot | VecOp::DotGroup(_) | VecOp::Matrix), args)
             if is_v(&args[0]) && !args[1].reads(v) && !args[2].reads(v) =>
         {
-            Some(Addend::Dot(&args[1], &args[2]))
+            Some(Addend::Dot(*op, &args[1], &args[2]))
         }
         _ => None,
     }
@@ -948,6 +965,46 @@ mod tests {
             b.store(y, idx(0), Expr::Var(v));
         });
         refused(&doubled, "`v + v` may be");
+    }
+
+    /// A product of matrices adds as many products to a lane as a row has elements.
+    #[test]
+    fn matrix_products_are_bounded() {
+        let summed = |least, elements: u8| {
+            let mut b = Builder::new("k", "");
+            let x = b.param("x", Ty::I8, 16, Role::In, Ty::I8.range());
+            let y = b.param("y", Ty::I32, 4, Role::Out, (least, 5 * 8 * 128 * 128));
+            let sum = b.mutable("sum", splat(int(0, Ty::I32), Ty::I32.times(4)));
+            b.each("i", 5, false, |b, _| {
+                let x = b.load_n(x, idx(0), elements.into(), Ty::I8.times(elements));
+                let next = Expr::Vector(VecOp::Matrix, vec![Expr::Var(sum), x.clone(), x]);
+                b.set(sum, next);
+            });
+            b.store(y, idx(0), Expr::Var(sum));
+            b.finish()
+        };
+        let least = 5 * 8 * -128 * 127;
+        assert_eq!(kernel(&summed(least, 16)), Ok(()));
+        refused(&summed(least + 1, 16), "is -650240..=655360");
+        refused(&summed(least, 15), "does not exist");
+    }
+
+    #[test]
+    fn what_is_unzipped_comes_from_both() {
+        let halves = |range, group, at| {
+            made(range, move |b, x, y| {
+                let ty = Ty::I32.times(4);
+                let nines = splat(int(19, Ty::I32), ty);
+                let x = b.load_n(x, idx(0), 4, ty);
+                b.store(y, idx(0), Expr::Vector(VecOp::Unzip { group, at }, vec![x, nines]));
+            })
+        };
+        assert_eq!(kernel(&halves((-10, 19), 1, 0)), Ok(()));
+        assert_eq!(kernel(&halves((-10, 19), 2, 1)), Ok(()));
+        refused(&halves((-10, 10), 1, 0), "is -10..=19");
+        refused(&halves((-10, 19), 3, 0), "does not exist");
+        refused(&halves((-10, 19), 4, 0), "does not exist");
+        refused(&halves((-10, 19), 1, 2), "does not exist");
     }
 
     fn network(args: Vec<Vec<Arg>>) -> Program {
