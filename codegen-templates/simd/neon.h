@@ -1,9 +1,9 @@
-/* Vectors of 128 bits: NEON (Advanced SIMD) as every AArch64 processor has it. */
+/* Vectors of 128 bits: NEON (Advanced SIMD) as every AArch64 processor has it, and many of 32 bits. */
 #ifndef SQ_SIMD_NEON
 #define SQ_SIMD_NEON
 
-#ifndef __aarch64__
-#error "this is for AArch64"
+#ifndef __ARM_NEON
+#error "this is for Arm processors with NEON"
 #endif
 
 /* The kernels are written so that what they need at a time is in registers. GCC, which gathers sums at the end of a block and
@@ -28,6 +28,32 @@ typedef int32x4_t sq_i32x4;
 /* Four bytes in a word. */
 typedef uint32_t sq_i8x4;
 typedef uint32_t sq_u8x4;
+
+#ifndef __aarch64__
+/* What is one instruction on AArch64 alone, under its name there. */
+SQ_INLINE uint32_t vaddvq_u32(uint32x4_t a)
+{
+    const uint32x2_t pairs = vpadd_u32(vget_low_u32(a), vget_high_u32(a));
+    return vget_lane_u32(vpadd_u32(pairs, pairs), 0);
+}
+SQ_INLINE int32_t vaddvq_s32(int32x4_t a) { return (int32_t)vaddvq_u32(vreinterpretq_u32_s32(a)); }
+SQ_INLINE int16x8_t vpaddq_s16(int16x8_t a, int16x8_t b)
+{
+    return vcombine_s16(vpadd_s16(vget_low_s16(a), vget_high_s16(a)), vpadd_s16(vget_low_s16(b), vget_high_s16(b)));
+}
+SQ_INLINE int16x8_t vmull_high_s8(int8x16_t a, int8x16_t b) { return vmull_s8(vget_high_s8(a), vget_high_s8(b)); }
+SQ_INLINE int64x2_t vmull_high_s32(int32x4_t a, int32x4_t b) { return vmull_s32(vget_high_s32(a), vget_high_s32(b)); }
+SQ_INLINE int16x8_t vmovl_high_s8(int8x16_t a) { return vmovl_s8(vget_high_s8(a)); }
+SQ_INLINE int32x4_t vmovl_high_s16(int16x8_t a) { return vmovl_s16(vget_high_s16(a)); }
+SQ_INLINE int32x4_t vuzp2q_s32(int32x4_t a, int32x4_t b) { return vuzpq_s32(a, b).val[1]; }
+SQ_INLINE uint8x16_t vqtbl1q_u8(uint8x16_t table, uint8x16_t index)
+{
+    const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
+    return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
+}
+#define vdupq_laneq_u32(a, n) vdupq_lane_u32((n) < 2 ? vget_low_u32(a) : vget_high_u32(a), (n) % 2)
+#define vmlaq_laneq_s16(sum, a, b, n) vmlaq_lane_s16(sum, a, (n) < 4 ? vget_low_s16(b) : vget_high_s16(b), (n) % 4)
+#endif
 
 #define SQ_OP(out, name, args, ...) SQ_INLINE sq_##out sq_##name args { return __VA_ARGS__; }
 

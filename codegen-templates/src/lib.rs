@@ -26,11 +26,16 @@ pub const TARGETS: &[(&str, &str)] = &[
     ("wasm32", include_str!("../targets/wasm32.toml")),
 ];
 
-/// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`. Both files spell the same
-/// operations; what is not there does not exist on that instruction set.
+/// The vector operations of instruction sets: name, Rust and C of every `simd/<name>.{rs,h}`; NEON's intrinsics in C serve both
+/// widths. Both files spell the same operations; what is not there does not exist on that instruction set.
 pub const SIMD: &[(&str, &str, &str)] = &[
     ("mve", include_str!("../simd/mve.rs"), include_str!("../simd/mve.h")),
     ("neon", include_str!("../simd/neon.rs"), include_str!("../simd/neon.h")),
+    (
+        "neon_a32",
+        include_str!("../simd/neon_a32.rs"),
+        include_str!("../simd/neon.h"),
+    ),
     (
         "neon_dotprod",
         include_str!("../simd/neon_dotprod.rs"),

@@ -44,9 +44,11 @@ pub struct Isa {
     /// Files of vector operations, narrow vectors first; each may use the types of those before.
     #[serde(default)]
     pub simd: Vec<String>,
-    /// What rustc calls the features that these need.
+    /// What rustc calls the features that these need, where its stable release knows them.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Registers of vectors, where these are fewer than the 32 that most sets have.
+    pub registers: Option<usize>,
 }
 
 /// How a program picks its code at run time. The target itself says what every processor has.
@@ -68,14 +70,18 @@ pub struct Simd {
     pub files: Vec<(&'static str, &'static str, &'static str)>,
     /// What rustc calls the features that they need.
     pub features: Vec<String>,
+    /// rustc's flags for them.
+    pub rust_flags: Vec<String>,
     /// The C compiler's flags for them.
     pub c_flags: Vec<String>,
+    /// Registers of vectors, which tiles of sums are to fit.
+    pub registers: usize,
     /// The operations: every name in the Rust files that is an operation's and a vector type's.
     pub operations: BTreeSet<String>,
 }
 
 impl Simd {
-    fn load(isa: &Isa, c: &C) -> std::result::Result<Simd, String> {
+    fn load(isa: &Isa, rust: &Rust, c: &C) -> std::result::Result<Simd, String> {
         let file = |name: &String| {
             let found = sq_templates::SIMD.iter().find(|(n, ..)| n == name);
             found
@@ -87,7 +93,12 @@ impl Simd {
             operations: files.iter().flat_map(|(_, rust, _)| operations(rust)).collect(),
             files,
             features: isa.features.clone(),
+            rust_flags: match isa.features.is_empty() {
+                true => rust.flags.clone(),
+                false => vec![format!("-Ctarget-feature=+{}", isa.features.join(",+"))],
+            },
             c_flags: c.flags.clone(),
+            registers: isa.registers.unwrap_or(32),
         })
     }
 
@@ -265,7 +276,7 @@ impl Target {
         {
             (target.isa, target.cost) = (like.isa, like.cost);
         }
-        target.simd = Simd::load(&target.isa, &target.c).map_err(broken)?;
+        target.simd = Simd::load(&target.isa, &target.rust, &target.c).map_err(broken)?;
         Ok(target)
     }
 

@@ -354,9 +354,10 @@ pub fn build(job: &Job) -> Kernel {
             pixels: 4,
             together,
         },
-        // Measured on AArch64 in instructions, Rust and C: more sums than these make GCC move vectors to and fro.
+        // Measured on Arm in instructions, Rust and C: more sums than these make GCC move vectors to and fro.
         _ => {
             let (blocks, pixels) = match (machine.share, machine.taps) {
+                (1, _) if job.simd.registers < 32 => (4, 4),
                 (1, _) => (4, 8),
                 // Sixteen sums as well; of twenty-four LLVM spills some. Sixteen outputs load fewest operands; eight leave fewer
                 // to be stored one by one.
@@ -850,7 +851,11 @@ fn correction(b: &mut Builder, job: &Job, shape: Shape, offset: i64, rows: Taps,
 pub fn build_codes(job: &Job) -> Kernel {
     let machine = Machine::of(job.simd).expect("asked before");
     let (depth, codes) = job.packed_codes().expect("asked before");
-    let blocks = if machine.lanes == 4 { 8 } else { 4 };
+    let blocks = if machine.lanes == 4 && job.simd.registers >= 32 {
+        8
+    } else {
+        4
+    };
     let blocks = if job.y.layout == Layout::Packed {
         blocks.min(32 / machine.lanes)
     } else {

@@ -22,7 +22,7 @@ pub fn emit(p: &Program, m: &Meta, dep: &RuntimeDep) -> Files {
     files.insert("README.md".into(), readme(&name, p, m, &[]));
     files.insert(REPORT.into(), report::report(p, m, &[]));
     files.extend(network_files("src", p, m));
-    if super::uses_vectors(p) && !m.simd.features.is_empty() {
+    if super::uses_vectors(p) && !m.simd.rust_flags.is_empty() {
         files.insert(".cargo/config.toml".into(), cargo_config(m));
     }
     Files(files)
@@ -69,8 +69,7 @@ fn network_files(directory: &str, p: &Program, m: &Meta) -> BTreeMap<String, Str
 
 /// Flags without which the crate does not compile; Cargo reads them in the crate's own directory.
 fn cargo_config(m: &Meta) -> String {
-    let features: Vec<String> = m.simd.features.iter().map(|f| format!("+{f}")).collect();
-    format!("[build]\nrustflags = [\"-Ctarget-feature={}\"]\n", features.join(","))
+    format!("[build]\nrustflags = {:?}\n", m.simd.rust_flags)
 }
 
 fn library(name: &str, p: &Program, m: &Meta, dep: &RuntimeDep) -> TokenStream {
