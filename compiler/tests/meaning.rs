@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sqc::diag::Code;
 use sqc::ir::eval::{Tensor, eval};
-use sqc::ir::{Depth, Elem, Geometry, Graph, NodeId, Op, Ty, WeightData, Weights, Window, verify};
+use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, NodeId, Op, Ty, WeightData, Weights, Window, range, verify};
 use sqc::passes;
 
 /// SplitMix64: the whole network follows from one seed, so that a failure prints as one number.
@@ -378,15 +378,32 @@ fn input(g: &Graph, random: &mut Random) -> Tensor {
     }
 }
 
-/// Integer parts must agree in every bit; the float scores at the end within their rounding.
-fn agree(exact: &Tensor, fused: &Tensor) -> bool {
+/// Integer parts must agree in every bit; the float scores at the end within `rounding`.
+fn agree(exact: &Tensor, fused: &Tensor, rounding: f32) -> bool {
     match (exact, fused) {
         (Tensor::F32(a), Tensor::F32(b)) => {
-            let largest = a.iter().fold(0f32, |m, x| m.max(x.abs()));
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * (1.0 + largest))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= rounding)
         }
         _ => exact == fused,
     }
+}
+
+/// By how much the scores of `g` may be off: a layer rounds two constants, a product and a sum, each by at most half of an epsilon
+/// of what its sums can reach. That may be far more than the scores themselves, where zero points cancel. Zero for layers in
+/// real numbers, whose results are rounded once.
+fn rounding(g: &Graph) -> f32 {
+    let mut reached = 0f32;
+    for id in g.find(|op| matches!(op, Op::Linear { .. })) {
+        let (Op::Linear { epilogue, .. }, Some(sums)) = (&g.node(id).op, range::sums(g, id)) else {
+            continue;
+        };
+        if let Epilogue::Float { mul, add, .. } = epilogue {
+            for ((&(lo, hi), mul), add) in sums.iter().zip(mul).zip(add) {
+                reached = reached.max(lo.abs().max(hi.abs()) as f32 * mul.abs() + add.abs());
+            }
+        }
+    }
+    2.0 * f32::EPSILON * reached
 }
 
 /// Whether the network has a fused form; if so, it must mean the same after every pass.
@@ -423,7 +440,7 @@ fn check(seed: u64, numbers: Numbers) -> Result<bool, TestCaseError> {
         for (pass, g) in &after[1..] {
             let value = eval(g, &x);
             prop_assert!(
-                agree(&meaning, &value),
+                agree(&meaning, &value, rounding(g)),
                 "after {}: {:?}, not {:?}\n{}\n{}",
                 pass,
                 value,
@@ -450,7 +467,13 @@ proptest! {
     }
 }
 
-/// The test above says something only while most networks do have a fused form.
+/// Zero points that cancel: scores of 0 are the difference of sums of some thousand.
+#[test]
+fn scores_are_off_by_the_rounding_of_what_sums_reach() {
+    check(5_251_349_226_035_566_457, Numbers::Any).unwrap();
+}
+
+/// The tests on ties say something only while most networks do have a fused form.
 #[test]
 fn most_networks_with_ties_have_a_fused_form() {
     let fused = (0..100).filter(|&seed| check(seed, Numbers::Ties).unwrap()).count();
