@@ -2,7 +2,7 @@
 
 use crate::diag::{Code, Diag, Result};
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the compiler knows about a device.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -49,6 +49,8 @@ pub struct Isa {
     pub features: Vec<String>,
     /// Registers of vectors, where these are fewer than the 32 that most sets have.
     pub registers: Option<usize>,
+    /// Registers of words that every instruction can name.
+    pub words: usize,
 }
 
 /// How a program picks its code at run time. The target itself says what every processor has.
@@ -76,6 +78,8 @@ pub struct Simd {
     pub c_flags: Vec<String>,
     /// Registers of vectors, which tiles of sums are to fit.
     pub registers: usize,
+    /// Registers of words, which the operands of straight-line code are to fit.
+    pub words: usize,
     /// The operations: every name in the Rust files that is an operation's and a vector type's.
     pub operations: BTreeSet<String>,
 }
@@ -99,6 +103,7 @@ impl Simd {
             },
             c_flags: c.flags.clone(),
             registers: isa.registers.unwrap_or(32),
+            words: isa.words,
         })
     }
 
@@ -204,7 +209,7 @@ pub enum Run {
 }
 
 /// Instructions per operation, as compilers spell them on this target.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// Integer addition, logic, comparison.
@@ -231,6 +236,10 @@ pub struct Cost {
     pub turn: f64,
     /// Setting up a loop.
     pub enter: f64,
+    /// By kernel family, the share of the sum of its operations' prices that its code takes, where that is not 1: compilers
+    /// unroll the loops of one and spill the registers of another.
+    #[serde(default)]
+    pub families: BTreeMap<String, f64>,
 }
 
 impl Cost {
@@ -238,6 +247,11 @@ impl Cost {
     pub const NAMES: [&str; 12] = [
         "alu", "shift", "mul", "wide", "select", "float", "popcount", "load", "store", "address", "turn", "enter",
     ];
+
+    /// A family's share.
+    pub fn family(&self, name: &str) -> f64 {
+        self.families.get(name).copied().unwrap_or(1.0)
+    }
 
     /// The prices in the order of [`Cost::NAMES`].
     pub fn list(&self) -> [f64; Self::NAMES.len()] {

@@ -6,6 +6,7 @@ mod depthwise;
 mod im2col;
 pub mod join;
 mod nest;
+mod pairs;
 pub mod pool;
 mod scalar;
 mod sums;
@@ -105,6 +106,12 @@ pub const FAMILIES: &[Family] = &[
             (n > UNROLL_LIMIT).then(|| format!("{n} weights are more than {UNROLL_LIMIT}"))
         },
         build: |job| scalar::build(job, true),
+    },
+    Family {
+        name: "pairs",
+        doc: "weights as code: additions and subtractions for two pixels at a time, nothing for zeros",
+        refuses: pairs::refuses,
+        build: pairs::build,
     },
     Family {
         name: "sums-16",

@@ -227,6 +227,21 @@ fn channel(job: &Job, per_group: usize, start: usize, o: Expr) -> Channel {
     Channel { o, first_input }
 }
 
+/// The coordinate on the map for one with padding, and all ones where it is on the map; nothing where it always is.
+pub(super) fn coordinate(b: &mut Builder, job: &Job, axis: usize, padded: Expr) -> (Expr, Option<Expr>) {
+    let geom = &job.geom;
+    let (before, after) = (geom.pads[axis], geom.pads[axis + 2]);
+    let extent = [job.x.h, job.x.w][axis];
+    if before + after == 0 {
+        return (b.val("at", padded), None);
+    }
+    let padded = b.val("padded", padded);
+    let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
+    let mask = b.val("mask", -inside.cast(Ty::I32));
+    let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
+    (b.val("at", at), Some(mask))
+}
+
 /// The greatest sum over the pooling window; the only sum where there is none.
 fn greatest(b: &mut Builder, job: &Job, at: &Place, sum: &mut dyn FnMut(&mut Builder, &Site) -> Expr) -> Expr {
     let site = |rows: Taps, cols: Taps, dy: Expr, dx: Expr| Site {

@@ -9,7 +9,7 @@
 //! two are copied side by side first.
 
 use super::im2col;
-use super::nest::{Finish, Job, channels};
+use super::nest::{Finish, Job, channels, coordinate};
 use super::view::{Layout, WORD};
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int, ints};
@@ -612,21 +612,6 @@ impl Sums<'_> {
             b.store(self.sums, at.clone(), b.load(self.sums, at) + total);
         }
     }
-}
-
-/// The coordinate on the map for one with padding, and all ones where it is on the map; nothing where it always is.
-fn coordinate(b: &mut Builder, job: &Job, axis: usize, padded: Expr) -> (Expr, Option<Expr>) {
-    let geom = &job.geom;
-    let (before, after) = (geom.pads[axis], geom.pads[axis + 2]);
-    let extent = [job.x.h, job.x.w][axis];
-    if before + after == 0 {
-        return (b.val("at", padded), None);
-    }
-    let padded = b.val("padded", padded);
-    let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
-    let mask = b.val("mask", -inside.cast(Ty::I32));
-    let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
-    (b.val("at", at), Some(mask))
 }
 
 /// The reflected code of `digits` digits, from all 0 on: which digit changes by one, and whether it goes up.

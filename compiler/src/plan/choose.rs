@@ -12,6 +12,9 @@ use std::fmt;
 /// More flash than the smallest kernel that a balanced choice may take for a layer.
 pub const BALANCED_EXTRA: u64 = 8 * 1024;
 
+/// Code that a balanced choice does without even where flash has no limit: more than a first cache of instructions holds.
+pub const BALANCED_CODE: u64 = 32 * 1024;
+
 /// A family's answer to a job.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -68,7 +71,9 @@ pub fn candidates(
     let mut refused: Vec<Candidate> = vec![];
     let mut finish = |family, mut kernel: Kernel| {
         pass::run(&mut kernel, target, &mut |_, _| {})?;
-        built.push((family, cost::of(&kernel, &target.cost), kernel));
+        let mut cost = cost::of(&kernel, &target.cost);
+        cost.instructions *= target.cost.family(family);
+        built.push((family, cost, kernel));
         Ok::<(), Vec<Diag>>(())
     };
     if let Op::MaxPool(window) = &g.node(id).op {
@@ -95,7 +100,10 @@ pub fn candidates(
     let smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
     // Where flash has no limit, bytes are no reason to be slower.
     let scarce = options.flash.or(target.memory.flash).is_some();
-    let too_big = |c: &Cost| options.optimize == Optimize::Balanced && scarce && c.flash() > smallest + BALANCED_EXTRA;
+    let too_big = |c: &Cost| {
+        options.optimize == Optimize::Balanced
+            && (c.code > BALANCED_CODE || scarce && c.flash() > smallest + BALANCED_EXTRA)
+    };
     let room = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
     let resident = super::resident(g, id) + super::STACK_RESERVE;
     let rank = |c: &Cost| {
