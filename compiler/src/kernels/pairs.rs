@@ -20,10 +20,15 @@ const LIMIT: usize = 40_000;
 /// Outputs below which building operands costs as much as adding them.
 const LEAST_OUTPUTS: usize = 4;
 
+/// Registers below which operands are not kept in them: on Armv6-M, where eight have to do, LLVM holds every address that a load
+/// cannot reach on the stack, over 4 KB for 64 outputs (GCC takes 252 bytes and 0.86 instructions a multiply-add).
+const LEAST_WORDS: usize = 12;
+
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
     let weights: usize = job.weights.shape.iter().product();
     match () {
+        _ if job.simd.words < LEAST_WORDS => Some(format!("{} registers are too few", job.simd.words)),
         _ if job.packed_codes().is_none() => Some("weights are not binary or ternary".into()),
         _ if !matches!(job.x.elem, Elem::I8 | Elem::U8) => Some("operand is not of 8 bits".into()),
         _ if job.geom.groups != 1 => Some(format!("{} groups", job.geom.groups)),
@@ -87,7 +92,9 @@ pub fn build(job: &Job) -> Kernel {
             let top = (row.clone() * idx(rows) + dy.clone()) * idx(job.geom.stride[0]);
             for (i, block) in kernel.blocks.iter().enumerate() {
                 for (j, chunk) in block.iter().enumerate() {
-                    b.each("pair", pairs, false, |b, pair| kernel.chunk(b, chunk, j == 0, &top, pair));
+                    b.each("pair", pairs, false, |b, pair| {
+                        kernel.chunk(b, chunk, j == 0, &top, pair)
+                    });
                 }
                 kernel.part(b, i == 0, &dy);
             }
@@ -165,7 +172,11 @@ impl Pairs<'_> {
         let columns = columns(job);
         let left = pair.clone() * idx(2);
         // The last of an odd number of columns is computed beside the one before it, again.
-        let left = if columns % 2 == 0 { left } else { left.min(idx(columns - 2)) };
+        let left = if columns % 2 == 0 {
+            left
+        } else {
+            left.min(idx(columns - 2))
+        };
         let left = b.val("left", left * idx(job.geom.stride[1]));
         let mut pixels: Option<(usize, usize, [Pixel; 2])> = None;
         let mut operands = vec![];
@@ -216,7 +227,11 @@ impl Pairs<'_> {
                 let high = ((word - low.clone()).cast(Ty::I32) >> int(16, Ty::I32)).cast(Ty::U32);
                 for (lane, part) in [low, high].into_iter().enumerate() {
                     let at = to.clone() + idx(lane * outputs) + o.clone();
-                    let sum = if first { part } else { b.load(self.sums, at.clone()) + part };
+                    let sum = if first {
+                        part
+                    } else {
+                        b.load(self.sums, at.clone()) + part
+                    };
                     b.store(self.sums, at, sum);
                 }
             });
