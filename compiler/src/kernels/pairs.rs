@@ -172,7 +172,7 @@ impl Pairs<'_> {
         let columns = columns(job);
         let left = pair.clone() * idx(2);
         // The last of an odd number of columns is computed beside the one before it, again.
-        let left = if columns % 2 == 0 {
+        let left = if columns.is_multiple_of(2) {
             left
         } else {
             left.min(idx(columns - 2))
