@@ -65,10 +65,10 @@ struct Pairs<'a> {
     x: Buf,
     /// Chunks of which the sums fit the halves of words.
     blocks: Vec<Vec<Chunk>>,
-    /// `[pair][output]`, of a block.
+    /// `[pair][output]`, of a block; where there is one block alone, `[row of the pool][pair][output]`.
     halves: Buf,
-    /// `[row of the pool][column][output]`, of all blocks.
-    sums: Buf,
+    /// `[row of the pool][column][output]`, of all blocks, if there are several.
+    sums: Option<Buf>,
 }
 
 /// Builds the kernel.
@@ -80,26 +80,34 @@ pub fn build(job: &Job) -> Kernel {
     let rows = job.pool.map_or(1, |p| p.size[0]);
     let pairs = columns(job).div_ceil(2);
     let mut scratch = |name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
+    let blocks = blocks(job);
+    let one = blocks.len() == 1 && job.pool.is_none_or(|p| p.size[1].is_multiple_of(2));
     let kernel = Pairs {
-        halves: scratch("halves", pairs * job.y.c),
-        sums: scratch("sums", rows * 2 * pairs * job.y.c),
-        blocks: blocks(job),
+        halves: scratch("halves", pairs * job.y.c * if one { rows } else { 1 }),
+        sums: (!one).then(|| scratch("sums", rows * 2 * pairs * job.y.c)),
+        blocks,
         job,
         x,
     };
     b.each("row", job.y.h, false, |b, row| {
         b.each("dy", rows, false, |b, dy| {
             let top = (row.clone() * idx(rows) + dy.clone()) * idx(job.geom.stride[0]);
+            let above = if one { dy.clone() * idx(pairs) } else { idx(0) };
             for (i, block) in kernel.blocks.iter().enumerate() {
                 for (j, chunk) in block.iter().enumerate() {
                     b.each("pair", pairs, false, |b, pair| {
-                        kernel.chunk(b, chunk, j == 0, &top, pair)
+                        kernel.chunk(b, chunk, j == 0, &top, &above, pair)
                     });
                 }
-                kernel.part(b, i == 0, &dy);
+                if let Some(sums) = kernel.sums {
+                    kernel.part(b, sums, i == 0, &dy);
+                }
             }
         });
-        kernel.finish(b, &finish, y, &row);
+        match kernel.sums {
+            Some(sums) => kernel.finish(b, &finish, y, &row, sums),
+            None => kernel.finish_halves(b, &finish, y, &row),
+        }
     });
     b.finish()
 }
@@ -146,9 +154,9 @@ fn blocks(job: &Job) -> Vec<Vec<Chunk>> {
 
 impl Pairs<'_> {
     /// What a chunk adds to the sums of a pair.
-    fn chunk(&self, b: &mut Builder, chunk: &Chunk, first: bool, top: &Expr, pair: Expr) {
+    fn chunk(&self, b: &mut Builder, chunk: &Chunk, first: bool, top: &Expr, above: &Expr, pair: Expr) {
         let operands = self.operands(b, chunk, top, &pair);
-        let at = b.val("at", pair * idx(self.job.y.c));
+        let at = b.val("at", (above.clone() + pair) * idx(self.job.y.c));
         for (o, weights) in chunk.weights.iter().enumerate() {
             let at = at.clone() + idx(o);
             let start = (!first).then(|| b.load(self.halves, at.clone()));
@@ -215,7 +223,7 @@ impl Pairs<'_> {
     }
 
     /// Parts the halves of a block's sums.
-    fn part(&self, b: &mut Builder, first: bool, dy: &Expr) {
+    fn part(&self, b: &mut Builder, sums: Buf, first: bool, dy: &Expr) {
         let outputs = self.job.y.c;
         let pairs = columns(self.job).div_ceil(2);
         b.each("pair", pairs, false, |b, pair| {
@@ -223,23 +231,64 @@ impl Pairs<'_> {
             let to = b.val("to", (dy.clone() * idx(pairs) + pair) * idx(2 * outputs));
             b.each("o", outputs, false, |b, o| {
                 let word = b.val("word", b.load(self.halves, from.clone() + o.clone()));
-                let low = b.val("low", word.clone().cast(Ty::I16).cast(Ty::I32).cast(Ty::U32));
-                let high = ((word - low.clone()).cast(Ty::I32) >> int(16, Ty::I32)).cast(Ty::U32);
+                let [low, high] = halves(b, &word).map(|half| half.cast(Ty::U32));
                 for (lane, part) in [low, high].into_iter().enumerate() {
                     let at = to.clone() + idx(lane * outputs) + o.clone();
-                    let sum = if first {
-                        part
-                    } else {
-                        b.load(self.sums, at.clone()) + part
-                    };
-                    b.store(self.sums, at, sum);
+                    let sum = if first { part } else { b.load(sums, at.clone()) + part };
+                    b.store(sums, at, sum);
                 }
             });
         });
     }
 
+    /// Stores the outputs of a row, whose sums are halves yet.
+    fn finish_halves(&self, b: &mut Builder, finish: &Finish, y: Buf, row: &Expr) {
+        let job = self.job;
+        let (outputs, columns) = (job.y.c, columns(job));
+        let pairs = columns.div_ceil(2);
+        let [ph, pw] = job.pool.map_or([1, 1], |p| p.size);
+        let sums = |b: &mut Builder, dy: Expr, pair: Expr, o: Expr| {
+            let word = b.load(self.halves, (dy * idx(pairs) + pair) * idx(outputs) + o);
+            let word = b.val("word", word);
+            halves(b, &word)
+        };
+        if job.pool.is_some() {
+            b.each("col", job.y.w, false, |b, col| {
+                channels(b, job, false, y, (row.clone(), col.clone()), &mut |b, channel| {
+                    let best = b.mutable("best", int(job.least, Ty::I32));
+                    b.each("dy", ph, false, |b, dy| {
+                        b.each("dx", pw / 2, false, |b, dx| {
+                            let pair = col.clone() * idx(pw / 2) + dx;
+                            for sum in sums(b, dy.clone(), pair, channel.o.clone()) {
+                                b.set(best, Expr::Var(best).max(sum));
+                            }
+                        });
+                    });
+                    finish.apply(b, Expr::Var(best), channel.o.clone())
+                });
+            });
+            return;
+        }
+        let store = |b: &mut Builder, lane: usize, pair: Expr, col: Expr| {
+            channels(b, job, false, y, (row.clone(), col), &mut |b, channel| {
+                let [low, high] = sums(b, idx(0), pair.clone(), channel.o.clone());
+                let total = b.val("total", if lane == 0 { low } else { high });
+                finish.apply(b, total, channel.o.clone())
+            });
+        };
+        b.each("pair", columns / 2, false, |b, pair| {
+            for lane in [0, 1] {
+                store(b, lane, pair.clone(), pair.clone() * idx(2) + idx(lane));
+            }
+        });
+        // The last of an odd number of columns is the upper half of a pair that begins with its neighbour.
+        if columns % 2 == 1 {
+            store(b, 1, idx(pairs - 1), idx(columns - 1));
+        }
+    }
+
     /// Stores the outputs of a row.
-    fn finish(&self, b: &mut Builder, finish: &Finish, y: Buf, row: &Expr) {
+    fn finish(&self, b: &mut Builder, finish: &Finish, y: Buf, row: &Expr, sums: Buf) {
         let job = self.job;
         let (outputs, columns) = (job.y.c, columns(job));
         let slots = columns.next_multiple_of(2);
@@ -254,7 +303,7 @@ impl Pairs<'_> {
                 channels(b, job, false, y, at, &mut |b, channel| {
                     let sum = |b: &Builder, dy: Expr, dx: Expr| {
                         let slot = dy * idx(slots) + col.clone() * idx(pw) + idx(slot) + dx;
-                        b.load(self.sums, slot * idx(outputs) + channel.o.clone()).cast(Ty::I32)
+                        b.load(sums, slot * idx(outputs) + channel.o.clone()).cast(Ty::I32)
                     };
                     if ph * pw == 1 {
                         let total = b.val("total", sum(b, idx(0), idx(0)));
@@ -272,6 +321,13 @@ impl Pairs<'_> {
             });
         }
     }
+}
+
+/// The sums in a word.
+fn halves(b: &mut Builder, word: &Expr) -> [Expr; 2] {
+    let low = b.val("low", word.clone().cast(Ty::I16).cast(Ty::I32));
+    let high = (word.clone() - low.clone().cast(Ty::U32)).cast(Ty::I32) >> int(16, Ty::I32);
+    [low, high]
 }
 
 /// A tap on the map, and all ones where it is on the map, if it may be off.
