@@ -167,11 +167,21 @@ __attribute__((used)) void fault(void) {
 
 /* What compilers call where there is no library. */
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
+void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int value, size_t n);
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n) {
     for (size_t i = 0; i < n; i++) {
         ((volatile unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+    }
+    return to;
+}
+
+void *memmove(void *to, const void *from, size_t n) {
+    const int up = (const unsigned char *)to <= (const unsigned char *)from;
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = up ? i : n - 1 - i;
+        ((volatile unsigned char *)to)[at] = ((const unsigned char *)from)[at];
     }
     return to;
 }

@@ -84,14 +84,15 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
         for family in FAMILIES {
             let options = plan::Options {
                 prefer: Some(family.name),
+                whole: true,
                 flash: Some(u64::MAX),
                 ram: Some(u64::MAX),
                 ..plan::Options::default()
             };
             let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ())?;
             let added = |name: &str| name == TAIL || name.starts_with(HEAD);
-            let of_family = |s: &plan::Step| s.family == family.name && s.cost.code <= LONGEST && !added(&s.name);
-            for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s)) {
+            let of_family = |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !added(&l.name);
+            for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s.last())) {
                 progress.begin(&format!("measure {} of {layer}", family.name), 1);
                 for lang in [Lang::Rust, Lang::C] {
                     let figures = bench::measure_layer(&c, i, lang)?.figures;
@@ -99,7 +100,7 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
                         layer,
                         family: family.name,
                         lang,
-                        counts: cost::counts(&step.kernel),
+                        counts: cost::counts(&step.kernels[0]),
                         measured: figures.instructions.unwrap_or(0) as f64,
                     });
                 }

@@ -3,19 +3,22 @@
 use crate::ir::eval::Tensor;
 use crate::ir::{Graph, NodeId};
 use crate::kernels::{Layout, View};
-use crate::kir::{Arg, Call, Pool, Port, Program, Role};
-use crate::plan::Place;
+use crate::kir::{Arg, Call, Pool, Port, Program, Ty};
+use crate::plan::{self, Place, Plan, Step};
 
-/// The program up to call `last`, whose result goes to the caller as it lies in memory.
-pub fn behind(p: &Program, last: usize) -> Program {
+/// The program `p` of `plan` up to step `last`, whose result goes to the caller as it lies in memory.
+pub fn behind(p: &Program, plan: &Plan, last: usize) -> Program {
     let mut cut = p.clone();
-    cut.calls.truncate(last + 1);
-    let call = &mut cut.calls[last];
-    let kernel = &p.kernels[call.kernel];
-    for (param, arg) in kernel.params().zip(&mut call.args) {
-        if param.role == Role::Out {
-            *arg = Arg::Output;
-            (cut.output.ty, cut.output.shape) = (param.ty, vec![param.len as usize]);
+    let calls = plan.calls(last);
+    cut.calls.truncate(calls.end);
+    let step = &plan.steps[last];
+    let (ty, len) = extent(step, |arg| matches!(arg, plan::Arg::Result(_)));
+    (cut.output.ty, cut.output.shape) = (ty, vec![len]);
+    for (call, planned) in cut.calls[calls].iter_mut().zip(&step.calls) {
+        for (arg, planned) in call.args.iter_mut().zip(&planned.args) {
+            if let plan::Arg::Result(from) = planned {
+                *arg = Arg::Output(*from);
+            }
         }
     }
     // Nothing is left that the calls do not use.
@@ -36,43 +39,53 @@ pub fn behind(p: &Program, last: usize) -> Program {
     cut
 }
 
-/// Call `only` by itself: its operand and its result are the caller's, as they would lie in the arena, which keeps nothing but
-/// its scratch buffers.
-pub fn alone(p: &Program, only: usize) -> Program {
-    let kernel = &p.kernels[p.calls[only].kernel];
-    let mut cut = Program {
-        kernels: vec![kernel.clone()],
-        ..Program::default()
-    };
-    let mut args = vec![];
-    let mut scratch = vec![];
-    for param in kernel.params() {
-        let port = |name: &str| Port {
+/// A step by itself: its first operand and its result are the caller's, as they would lie in the arena, which keeps nothing but
+/// the step's slots.
+pub fn alone(step: &Step) -> Program {
+    let port = |name: &str, is: fn(&plan::Arg) -> bool| {
+        let (ty, len) = extent(step, is);
+        Port {
             name: name.into(),
-            ty: param.ty,
-            shape: vec![param.len as usize],
-        };
-        args.push(match param.role {
-            Role::In => {
-                cut.input = port("operand");
-                Arg::Input
-            }
-            Role::Out => {
-                cut.output = port("result");
-                Arg::Output
-            }
-            _ => {
-                scratch.push((param.ty, param.len));
-                Arg::Arena {
-                    pool: scratch.len() - 1,
-                    offset: 0,
-                }
-            }
-        });
+            ty,
+            shape: vec![len],
+        }
+    };
+    let arg = |arg: &plan::Arg| match *arg {
+        plan::Arg::Operand(_, from) => Arg::Input(from),
+        plan::Arg::Result(from) => Arg::Output(from),
+        plan::Arg::Slot(pool, offset) => Arg::Arena { pool, offset },
+    };
+    Program {
+        input: port("operand", |a| matches!(a, plan::Arg::Operand(..))),
+        output: port("result", |a| matches!(a, plan::Arg::Result(_))),
+        pools: Pool::apart(step.slots.clone()),
+        kernels: step.kernels.clone(),
+        calls: step
+            .calls
+            .iter()
+            .map(|c| Call {
+                kernel: c.kernel,
+                args: c.args.iter().map(arg).collect(),
+            })
+            .collect(),
     }
-    cut.pools = Pool::apart(scratch);
-    cut.calls.push(Call { kernel: 0, args });
-    cut
+}
+
+/// Type and number of the elements that a step's calls have as arguments of a kind.
+fn extent(step: &Step, is: impl Fn(&plan::Arg) -> bool) -> (Ty, usize) {
+    let args = step
+        .calls
+        .iter()
+        .flat_map(|c| step.kernels[c.kernel].params().zip(&c.args));
+    let ends = args.filter(|(_, arg)| is(arg)).map(|(param, arg)| match arg {
+        plan::Arg::Operand(_, from) | plan::Arg::Result(from) | plan::Arg::Slot(_, from) => {
+            (param.ty, from + param.len)
+        }
+    });
+    let (ty, end) = ends
+        .max_by_key(|(_, end)| *end)
+        .expect("a step has an operand and a result");
+    (ty, end as usize)
 }
 
 /// How the value of `node` lies in `place`.

@@ -107,23 +107,24 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
         Optimize::Balanced if !scarce => Optimize::Speed,
         other => other,
     };
-    let layer = |step: &Step| {
-        let of_model = known.iter().find(|l| l.name == step.name);
-        let doc = &step.kernel.doc;
+    let layer = |(step, layer): (&Step, &plan::Layer)| {
+        let of_model = known.iter().find(|l| l.name == layer.name);
+        let doc = &step.kernels[layer.kernel].doc;
         Layer {
-            name: step.name.clone(),
-            what: doc.strip_prefix(&format!("{}: ", step.name)).unwrap_or(doc).to_owned(),
+            name: layer.name.clone(),
+            what: doc.strip_prefix(&format!("{}: ", layer.name)).unwrap_or(doc).to_owned(),
             weights: of_model.map(|l| l.weights.to_string()),
             macs: of_model.map_or(0, |l| l.size.macs),
-            kernels: kernels(&step.ranking, rule),
+            kernels: kernels(&layer.ranking, rule, layer.room),
         }
     };
+    let layers = c.plan.steps.iter().flat_map(|s| s.layers.iter().map(move |l| (s, l)));
     Explanation {
         model: c.model.name.clone(),
         target: c.target_name.clone(),
         optimize: goal(options.optimize),
-        layers: c.plan.steps.iter().map(layer).collect(),
-        instructions: c.plan.steps.iter().map(|s| s.cost.instructions).sum(),
+        layers: layers.map(layer).collect(),
+        instructions: c.plan.layers().map(|l| l.cost.instructions).sum(),
         flash: c.plan.flash(),
         memory: c.plan.memory.to_string(),
         regret: None,
@@ -145,13 +146,14 @@ pub fn measure(
         // Budgets are of no interest here: each kernel is a program of its own.
         let options = plan::Options {
             prefer: Some(family.name),
+            whole: true,
             flash: Some(u64::MAX),
             ram: Some(u64::MAX),
             ..*options
         };
         let preferred = driver::compile(c.model.clone(), &c.target_name, &options, &Silent, &mut |_, _, _| ())?;
-        for (i, (step, layer)) in preferred.plan.steps.iter().zip(&mut e.layers).enumerate() {
-            let of_family = |k: &&mut Kernel| k.name == family.name && step.family == family.name;
+        for (i, (preferred_layer, layer)) in preferred.plan.layers().zip(&mut e.layers).enumerate() {
+            let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
                 progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
                 let row = bench::measure_layer(&preferred, i, lang)?;
@@ -190,8 +192,8 @@ fn goal(optimize: Optimize) -> &'static str {
     }
 }
 
-/// A ranking with its reasons; the first was chosen.
-fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
+/// A ranking with its reasons; the first was chosen. A balanced choice may take `room` bytes of scratch.
+fn kernels(ranking: &[Candidate], optimize: Optimize, room: u64) -> Vec<Kernel> {
     let costs = |c: &Candidate| match &c.outcome {
         Outcome::Builds(cost) => Some(*cost),
         Outcome::Refuses(_) => None,
@@ -206,7 +208,7 @@ fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
             Optimize::Size => "chosen: least flash".to_owned(),
             Optimize::Balanced => format!("chosen: fewest instructions within {BALANCED_EXTRA} bytes of the smallest"),
         },
-        Outcome::Builds(cost) => lost(cost, &built[0], smallest, optimize),
+        Outcome::Builds(cost) => lost(cost, &built[0], smallest, optimize, room),
     };
     let kernel = |(i, c): (usize, &Candidate)| Kernel {
         name: c.family,
@@ -224,7 +226,7 @@ fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
 }
 
 /// Why a kernel lost against the `best`.
-fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize) -> String {
+fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize, room: u64) -> String {
     let slower = || format!("{:.2} times the instructions", cost.instructions / best.instructions);
     let bigger = || {
         format!(
@@ -239,6 +241,13 @@ fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize) -> String {
             format!(
                 "{over} bytes more than the smallest; {} are allowed",
                 grouped(BALANCED_EXTRA)
+            )
+        }
+        Optimize::Balanced if cost.scratch > room => {
+            format!(
+                "{} bytes of scratch; {} are allowed",
+                grouped(cost.scratch),
+                grouped(room)
             )
         }
         _ if cost.instructions > best.instructions => slower(),
@@ -349,7 +358,7 @@ mod tests {
             what: "ternary 3x3 convolution, i8[8x8x64] to i8[8x8x64]".into(),
             weights: Some("ternary a=0.1, zeros 50.0 %".into()),
             macs: 2_359_296,
-            kernels: kernels(ranking, optimize),
+            kernels: kernels(ranking, optimize, 4096),
         };
         layer.to_string()
     }
@@ -374,6 +383,16 @@ mod tests {
     }
 
     #[test]
+    fn scratch_is_a_reason() {
+        let mut ranking = [builds("words", 2000.0, 100, 50), builds("scalar", 1000.0, 400, 50)];
+        if let Outcome::Builds(cost) = &mut ranking[1].outcome {
+            cost.scratch = 5000;
+        }
+        let found = kernels(&ranking, Optimize::Balanced, 4096);
+        assert_eq!(found[1].why, "5,000 bytes of scratch; 4,096 are allowed");
+    }
+
+    #[test]
     fn what_is_measured_stands_beside_what_was_predicted() {
         let ranking = [
             builds("words", 1000.0, 100, 50),
@@ -385,7 +404,7 @@ mod tests {
             what: "binary dense".into(),
             weights: None,
             macs: 0,
-            kernels: kernels(&ranking, Optimize::Speed),
+            kernels: kernels(&ranking, Optimize::Speed, 4096),
         };
         layer.kernels[0].measured = Some(Measured::Instructions(1250));
         layer.kernels[1].measured = Some(Measured::Instructions(1000));
@@ -402,7 +421,7 @@ mod tests {
     fn the_goal_decides_what_counts() {
         let ranking = [builds("words", 2000.0, 100, 50), builds("scalar", 1000.0, 400, 50)];
         let why = |ranking: &[Candidate], goal| -> Vec<String> {
-            let all = kernels(ranking, goal);
+            let all = kernels(ranking, goal, 4096);
             all.into_iter().map(|k| k.why).collect()
         };
         assert_eq!(

@@ -1,9 +1,9 @@
-//! From a plan to a program: parameters become places in the arena, steps become calls.
+//! From a plan to a program: parameters become places in the arena, the steps' calls follow one another.
 
 use crate::ir::{Graph, Op};
 use crate::kernels::{Layout, View};
-use crate::kir::{Arg, BufDecl, Call, Port, Program, Role, Ty};
-use crate::plan::{Place, Plan, Step};
+use crate::kir::{Arg, Call, Port, Program, Ty, share_tables};
+use crate::plan::{self, Place, Plan, Step};
 
 /// The program of `plan`, whose sample and result are called by the model's names for them.
 pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
@@ -15,35 +15,43 @@ pub fn lower(g: &Graph, plan: &Plan, input: &str, output: &str) -> Program {
             shape: node.ty.shape.clone(),
         }
     };
-    let value = |of: usize, ty: Ty| {
+    let value = |of: usize, ty: Ty, from: u32| {
         let pools = &plan.memory.pools;
         Arg::Arena {
             pool: pools.iter().position(|p| p.ty == ty).expect("a pool per type in use"),
-            offset: plan.memory.offsets[of],
+            offset: plan.memory.offsets[of] + from,
         }
     };
-    let args = |s: &Step| {
-        let (mut values, mut operands) = (s.values.iter(), s.operands.iter());
-        let arg = |b: &BufDecl| match (b.role, s.result) {
-            (Role::In, _) => match operands.next().expect("an operand per buffer") {
-                Place::Step(made) => value(plan.steps[*made].values[0], b.ty),
-                _ => Arg::Input,
-            },
-            (Role::Out, Place::Output) => Arg::Output,
-            _ => value(*values.next().expect("a value per buffer"), b.ty),
-        };
-        s.kernel.params().map(arg).collect()
+    let arg = |s: &Step, arg: plan::Arg, ty: Ty| match arg {
+        plan::Arg::Operand(i, from) => match s.operands[i] {
+            Place::Step(made) => value(plan.steps[made].values[0], ty, from),
+            _ => Arg::Input(from),
+        },
+        plan::Arg::Result(from) if s.result == Place::Output => Arg::Output(from),
+        plan::Arg::Result(from) => value(s.values[0], ty, from),
+        plan::Arg::Slot(i, from) => value(s.values[s.values.len() - s.slots.len() + i], ty, from),
     };
-    Program {
+    let mut program = Program {
         input: port(&|op| *op == Op::Input, input),
         output: port(&|op| *op == Op::Output, output),
         pools: plan.memory.pools.clone(),
-        kernels: plan.steps.iter().map(|s| s.kernel.clone()).collect(),
-        calls: plan
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(kernel, s)| Call { kernel, args: args(s) })
-            .collect(),
+        kernels: vec![],
+        calls: vec![],
+    };
+    for step in &plan.steps {
+        let first = program.kernels.len();
+        program.kernels.extend(step.kernels.iter().cloned());
+        program.calls.extend(step.calls.iter().map(|c| {
+            Call {
+                kernel: first + c.kernel,
+                args: step.kernels[c.kernel]
+                    .params()
+                    .zip(&c.args)
+                    .map(|(b, a)| arg(step, *a, b.ty))
+                    .collect(),
+            }
+        }));
     }
+    share_tables(&mut program.kernels);
+    program
 }

@@ -8,7 +8,7 @@ use crate::inspect::{self, Class};
 use crate::ir::eval::{self, Tensor};
 use crate::ir::{Elem, Graph, Op, Ty};
 use crate::kir::{Kernel, Program, Role};
-use crate::plan::Step;
+use crate::plan::{Layer, Step};
 use crate::reference::Reference;
 use crate::run::{self, Built, Lang, Unit};
 use rayon::prelude::*;
@@ -194,14 +194,14 @@ pub fn weight_bytes(kernel: &Kernel) -> u64 {
     let tables = kernel
         .bufs
         .iter()
-        .filter(|b| b.role == Role::Const && WEIGHTS.contains(&b.name.as_str()));
+        .filter(|b| b.role == Role::Const && b.owner.is_none() && WEIGHTS.contains(&b.name.as_str()));
     tables.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
 }
 
 fn layers(c: &Compiled) -> Vec<LayerRow> {
     let known = inspect::inspect(&c.model).layers;
-    let layer = |step: &Step| {
-        let of_model = known.iter().find(|l| l.name == step.name);
+    let layer = |(step, layer): (&Step, &Layer)| {
+        let of_model = known.iter().find(|l| l.name == layer.name);
         let (depth, zeros) = match of_model.map(|l| &l.weights) {
             Some(Class::Binary { .. }) => ("binary", 0.0),
             Some(Class::Ternary { zeros, .. }) => ("ternary", *zeros),
@@ -210,14 +210,15 @@ fn layers(c: &Compiled) -> Vec<LayerRow> {
             None => ("", 0.0),
         };
         LayerRow {
-            name: step.name.clone(),
+            name: layer.name.clone(),
             kind: of_model.map_or("pool", |l| l.kind).into(),
             depth: depth.into(),
             zeros,
-            weight_bytes: weight_bytes(&step.kernel),
+            weight_bytes: weight_bytes(&step.kernels[layer.kernel]),
             macs: of_model.map_or(0, |l| l.size.macs),
-            kernel: step.family.into(),
+            kernel: layer.family.into(),
         }
     };
-    c.plan.steps.iter().map(layer).collect()
+    let layers = c.plan.steps.iter().flat_map(|s| s.layers.iter().map(move |l| (s, l)));
+    layers.map(layer).collect()
 }

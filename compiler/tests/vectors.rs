@@ -190,7 +190,7 @@ fn program(target: &Target) -> Program {
     };
     // Parameters in the order in which they were declared.
     let args = LANES.iter().map(|(ty, _)| operand(ty));
-    let args = [Arg::Input, Arg::Output].into_iter().chain(args).collect();
+    let args = [Arg::Input(0), Arg::Output(0)].into_iter().chain(args).collect();
     Program {
         input: port("sample", Ty::U8, N),
         output: port("lanes", Ty::U32, len),

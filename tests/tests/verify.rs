@@ -4,24 +4,36 @@ use sq_tests::tools::require_target;
 use sq_tests::{MODELS, committed};
 use sqc::progress::Silent;
 use sqc::run::Lang;
+use sqc::synth::{self, Form};
 use sqc::target::Target;
 use sqc::{data, driver, package, plan, verify};
+use std::path::Path;
 
-/// Verifies a model on a target with so many synthetic samples.
+/// Verifies a model of ours on a target with so many synthetic samples.
 fn check(model: &str, target: &str, samples: usize) {
+    check_plan(&committed(model), target, samples, plan::Optimize::default());
+}
+
+/// Verifies a model as it is planned for a goal; how many of its layers are computed row by row.
+fn check_plan(path: &Path, target: &str, samples: usize, optimize: plan::Optimize) -> usize {
     if !require_target(&Target::load(target).expect("the target is known")) {
-        return;
+        return 0;
     }
-    let path = committed(model);
-    let m = driver::read(&path, None).expect("the model is sound");
-    let c = driver::compile(m, target, &plan::Options::default(), &Silent, &mut |_, _, _| ());
-    let c = c.unwrap_or_else(|e| panic!("{model} for {target}: {}", e[0]));
+    let m = driver::read(path, None).expect("the model is sound");
+    let options = plan::Options {
+        optimize,
+        ..plan::Options::default()
+    };
+    let c = driver::compile(m, target, &options, &Silent, &mut |_, _, _| ());
+    let c = c.unwrap_or_else(|e| panic!("{} for {target}: {}", path.display(), e[0]));
     let samples = data::synthetic(&package::input_ty(&c.graph), samples);
-    let (report, findings) = verify::verify(&path, &c, &[Lang::Rust, Lang::C], &samples, &Silent)
-        .unwrap_or_else(|e| panic!("{model} on {target}: {}", e[0]));
-    assert_eq!(findings, [], "{model} on {target}:\n{report}");
+    let (report, findings) = verify::verify(path, &c, &[Lang::Rust, Lang::C], &samples, &Silent)
+        .unwrap_or_else(|e| panic!("{} on {target}: {}", path.display(), e[0]));
+    assert_eq!(findings, [], "{} on {target}:\n{report}", path.display());
     assert_eq!(report.runs.len(), 4);
     assert!(report.runs[2..].iter().all(|r| r.agree == samples.count()), "{report}");
+    let by_rows = c.plan.steps.iter().map(|s| s.layers.len()).filter(|layers| *layers > 1);
+    by_rows.sum()
 }
 
 #[test]
@@ -38,10 +50,38 @@ fn every_target_agrees() {
 }
 
 #[test]
-fn floats_agree_where_they_fit() {
-    // 18 KB of f32 do not fit the micro:bit's 16 KB.
-    let ram = |name: &str| Target::load(name).expect("the target is known").memory.ram;
-    for target in Target::names().filter(|t| ram(t).is_none_or(|bytes| bytes > 0x4000)) {
+fn floats_agree() {
+    for target in Target::names() {
         check("lenet5_float", target, 3);
+    }
+}
+
+/// Without padding and with it; bytes, and words beside the bytes of the sums' tables; one channel of the image and three.
+#[test]
+fn layers_computed_row_by_row_agree() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut models = vec![committed("lenet5_int8"), committed("lenet5_binary")];
+    for x in ["int8", "binary"] {
+        let line = format!("3x12x12 24C3-40C3-MP2-32C3s2-10FC x={x}");
+        let path = dir.path().join(format!("padded_{x}.onnx"));
+        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+        std::fs::write(&path, bytes).expect("it can be written");
+        models.push(path);
+    }
+    for target in [
+        "native",
+        "cortex-m0",
+        "cortex-m4",
+        "cortex-m55",
+        "rv32imc",
+        "armv7-neon",
+        "aarch64",
+        "wasm32",
+    ] {
+        for path in &models {
+            let layers = check_plan(path, target, 3, plan::Optimize::Size);
+            let runs = require_target(&Target::load(target).expect("the target is known"));
+            assert!(layers >= 2 || !runs, "{} for {target}", path.display());
+        }
     }
 }

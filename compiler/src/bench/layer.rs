@@ -18,7 +18,7 @@ use crate::random::SplitMix64;
 /// A step of two operands has none: a program has one input.
 pub fn alone(c: &Compiled, i: usize) -> Option<(Program, Vec<u8>)> {
     let step = &c.plan.steps[i];
-    let operand = c.graph.operands(step.node)[0];
+    let operand = c.graph.operands(step.layers[0].node)[0];
     let bytes = match step.operands[..] {
         [Place::Input] => data::synthetic(&package::input_ty(&c.graph), 1).bytes,
         [place] => {
@@ -31,7 +31,7 @@ pub fn alone(c: &Compiled, i: usize) -> Option<(Program, Vec<u8>)> {
         }
         _ => return None,
     };
-    Some((cut::alone(&c.program, i), bytes))
+    Some((cut::alone(step), bytes))
 }
 
 fn random(elem: Elem, len: usize, bounds: Option<(i64, i64)>) -> Tensor {

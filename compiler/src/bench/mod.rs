@@ -10,6 +10,7 @@ use crate::emit;
 use crate::inspect;
 use crate::kir::{Port, Program};
 use crate::package;
+use crate::plan;
 use crate::run::{Figures, Lang};
 use crate::synth::{HEAD, TAIL};
 use crate::table::{Align, Table, grouped};
@@ -44,10 +45,10 @@ pub struct Unfit {
 pub struct Row {
     /// Name of the model.
     pub model: String,
-    /// Name of the layer; absent for the whole network.
+    /// Name of the layer, or names of layers that are computed together, row by row; absent for the whole network.
     pub layer: Option<String>,
     /// The layer's kernel; absent likewise.
-    pub kernel: Option<&'static str>,
+    pub kernel: Option<String>,
     /// Name of the target.
     pub target: String,
     /// Language of the generated code.
@@ -95,7 +96,7 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
     if scope != Scope::Network {
         let added = |name: &str| name == TAIL || name.starts_with(&format!("{HEAD}."));
         for (i, step) in c.plan.steps.iter().enumerate() {
-            if scope == Scope::Layers && added(&step.name) {
+            if scope == Scope::Layers && added(&step.last().name) {
                 continue;
             }
             if let Some((program, operand)) = layer::alone(c, i) {
@@ -133,8 +134,8 @@ fn one(
         None => work.path().to_owned(),
         Some(keep) => {
             let lang = lang.to_string();
-            let layer = step.map_or("network", |s| s.name.as_str());
-            let parts = [c.model.name.as_str(), layer, &c.target_name, &lang];
+            let layer = step.map_or("network".to_owned(), plan::Step::name);
+            let parts = [c.model.name.as_str(), &layer, &c.target_name, &lang];
             keep.join(parts.map(emit::names::snake).join("-"))
         }
     };
@@ -152,13 +153,13 @@ fn one(
         Run::QemuUser { .. } | Run::QemuSystem { .. } | Run::Wasi { .. } => None,
     };
     let layers = inspect::inspect(&c.model).layers;
-    let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.name == l.name);
+    let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.layers.iter().any(|of| of.name == l.name));
     let macs = layers.iter().filter(of_step).map(|l| l.size.macs).sum();
     let port = |p: &Port| p.shape.iter().product::<usize>() as u64 * u64::from(p.ty.bytes());
     Ok(Row {
         model: c.model.name.clone(),
-        layer: step.map(|s| s.name.clone()),
-        kernel: step.map(|s| s.family),
+        layer: step.map(plan::Step::name),
+        kernel: step.map(plan::Step::family),
         target: c.target_name.clone(),
         lang: lang.to_string(),
         macs,
@@ -201,7 +202,7 @@ impl Row {
         [
             self.model.clone(),
             self.layer.clone().unwrap_or_else(absent),
-            self.kernel.map_or_else(absent, str::to_owned),
+            self.kernel.clone().unwrap_or_else(absent),
             self.target.clone(),
             self.lang.clone(),
             grouped(f.code),
@@ -300,7 +301,7 @@ mod tests {
         let mut all = Measurements::default();
         all.rows.push(Row {
             layer: Some("conv1".into()),
-            kernel: Some("xnor"),
+            kernel: Some("xnor".into()),
             microseconds: Some(Time {
                 median: 12.34,
                 low: 12.0,

@@ -58,9 +58,9 @@ pub struct Plan {
 enum Goal {
     /// Fewest instructions.
     Speed,
-    /// Least flash.
+    /// Least flash; layers row by row where that takes less RAM.
     Size,
-    /// Few instructions for a little more flash.
+    /// Few instructions for a little more flash and RAM.
     Balanced,
 }
 
@@ -76,6 +76,7 @@ impl Plan {
             flash: self.flash,
             ram: self.ram,
             prefer: self.kernel,
+            whole: false,
         }
     }
 

@@ -7,7 +7,7 @@ use sqc::import::Model;
 use sqc::progress::Progress;
 use sqc::synth::{self, Form, Spec};
 use sqc::target::Target;
-use sqc::{driver, import};
+use sqc::{driver, import, plan};
 use std::path::{Path, PathBuf};
 
 /// Measures the generated code: flash, arena, stack, instructions (counted in emulators), time (on this machine).
@@ -51,8 +51,13 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     };
     let mut all = Measurements::default();
     for (model, scope) in args.models()? {
+        // A layer by itself has no map to keep rows of.
+        let options = plan::Options {
+            whole: scope == Scope::Layers,
+            ..args.plan.options()
+        };
         for target in &targets {
-            let compiled = driver::compile(model.clone(), target, &args.plan.options(), bar, &mut |_, _, _| ());
+            let compiled = driver::compile(model.clone(), target, &options, bar, &mut |_, _, _| ());
             let compiled = match compiled {
                 Err(findings)
                     if findings

@@ -174,9 +174,15 @@ fn arguments<'a>(p: &'a Program, call: &'a Call) -> impl Iterator<Item = (&'a Bu
     p.kernels[call.kernel].params().zip(call.args.iter().copied())
 }
 
-/// The constant buffers of a kernel.
+/// The constant buffers of a kernel, without those that another kernel has for both.
 fn constants(k: &Kernel) -> impl Iterator<Item = &BufDecl> {
-    k.bufs.iter().filter(|b| b.role == crate::kir::Role::Const)
+    let own = |b: &&BufDecl| b.role == crate::kir::Role::Const && b.owner.is_none();
+    k.bufs.iter().filter(own)
+}
+
+/// Name of a constant buffer in the program: after the kernel that it is printed with.
+fn table_name(k: &Kernel, b: &BufDecl) -> String {
+    format!("{}_{}", b.owner.as_ref().unwrap_or(&k.name), b.name)
 }
 
 /// Bytes of the constants of all kernels.

@@ -56,7 +56,7 @@ fn code<'a>(p: &'a Program, m: &'a Meta) -> Code<'a> {
         arena_strategy: &m.arena_strategy,
         arena_shared: p.shares_memory(),
         constant_bytes: constant_bytes(p),
-        kernels: p.calls.iter().map(|c| p.kernels[c.kernel].name.as_str()).collect(),
+        kernels: p.kernels.iter().map(|k| k.name.as_str()).collect(),
         layers: &m.layers,
     }
 }

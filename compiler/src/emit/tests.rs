@@ -235,7 +235,7 @@ fn everything() -> Program {
         pool,
         offset: offset as u32,
     };
-    let mut args = vec![Arg::Input];
+    let mut args = vec![Arg::Input(0)];
     args.extend((0..TYPES.len()).map(|p| at(p, 0)));
     let mut calls = vec![Call { kernel: 0, args }];
     let mut floats_end = N;
@@ -277,7 +277,7 @@ fn everything() -> Program {
     let out = floats - N;
     calls.push(Call {
         kernel: kernels.len(),
-        args: vec![at(FLOATS, N), at(FLOATS, N), Arg::Output],
+        args: vec![at(FLOATS, N), at(FLOATS, N), Arg::Output(0)],
     });
     // Overlapping reads beside a write of the same pool.
     calls.insert(
@@ -351,14 +351,14 @@ fn sharing() -> Program {
     let mut last = sum(few);
     last.name = "sum_twice".into();
     let steps = [
-        (convert("to_bytes", Ty::U8, Ty::I8), vec![Arg::Input, bytes(0)]),
+        (convert("to_bytes", Ty::U8, Ty::I8), vec![Arg::Input(0), bytes(0)]),
         (convert("to_sums", Ty::I8, Ty::I32), vec![bytes(0), sums(6)]),
         (convert("to_octets", Ty::I32, Ty::U8), vec![sums(6), octets(0)]),
         (convert("to_floats", Ty::I32, Ty::F32), vec![sums(6), floats(30)]),
         (convert("to_words", Ty::U8, Ty::U32), vec![octets(0), words(6)]),
         (add_words(few), vec![words(6), words(8), words(54)]),
         (sum(few), vec![floats(30), floats(32), floats(0)]),
-        (last, vec![floats(0), floats(0), Arg::Output]),
+        (last, vec![floats(0), floats(0), Arg::Output(0)]),
     ];
     let (kernels, args): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
     let calls = args.into_iter().enumerate().map(|(kernel, args)| Call { kernel, args });

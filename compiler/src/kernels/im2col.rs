@@ -42,6 +42,7 @@ pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
             c: taps,
             h: job.y.h * size[0],
             w: job.y.w * size[1],
+            plane: job.y.h * size[0],
             elem: job.x.elem,
             layout: Layout::Interleaved,
         },

@@ -536,7 +536,7 @@ impl Sums<'_> {
     fn operand(&self, b: &mut Builder, c: Expr, pixel: &Expr, mask: Option<&Expr>) -> Expr {
         let (job, code) = (self.job, self.shape.code);
         let planes = if job.x.layout == Layout::Planar {
-            job.x.h * job.x.w
+            job.x.plane * job.x.w
         } else {
             1
         };

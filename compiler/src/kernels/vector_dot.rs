@@ -242,8 +242,7 @@ fn direct(job: &Job) -> bool {
 
 /// Whether `taps` of a pixel at a time can be read where they are.
 fn neighbours(job: &Job, taps: usize) -> bool {
-    let side_by_side = job.x.layout == Layout::Interleaved || job.x.h * job.x.w == 1;
-    side_by_side && job.inputs().is_multiple_of(taps)
+    job.x.side_by_side() && job.inputs().is_multiple_of(taps)
 }
 
 /// Bits of a packed code, and the codes of a byte.

@@ -27,6 +27,8 @@ pub struct View {
     pub h: usize,
     /// Columns.
     pub w: usize,
+    /// Rows of the map in memory, of which these may be a part.
+    pub plane: usize,
     /// What an element is.
     pub elem: Elem,
     /// Order in memory.
@@ -41,6 +43,7 @@ impl View {
             c,
             h,
             w,
+            plane: h,
             elem: ty.elem,
             layout,
         }
@@ -67,10 +70,24 @@ impl View {
         }
     }
 
-    /// Number of words or elements.
+    /// The same map, of which only so many rows in a row are there.
+    pub fn rows(self, h: usize) -> Self {
+        View { h, ..self }
+    }
+
+    /// Whether a pixel's channels are neighbours, unpacked.
+    pub fn side_by_side(&self) -> bool {
+        match self.layout {
+            Layout::Planar => self.plane * self.w == 1,
+            Layout::Interleaved => true,
+            Layout::Packed => false,
+        }
+    }
+
+    /// Number of words or elements, from the first to the last.
     pub fn elements(&self) -> usize {
         match self.layout {
-            Layout::Planar => self.c * self.h * self.w,
+            Layout::Planar => ((self.c - 1) * self.plane + self.h) * self.w,
             Layout::Interleaved | Layout::Packed => self.h * self.w * self.pixel(),
         }
     }
@@ -95,7 +112,7 @@ impl View {
     pub fn at(&self, c: Expr, y: Expr, x: Expr) -> Expr {
         let pixel = y * idx(self.row()) + x * idx(self.pixel());
         match self.layout {
-            Layout::Planar => pixel + c * idx(self.h * self.w),
+            Layout::Planar => pixel + c * idx(self.plane * self.w),
             Layout::Interleaved | Layout::Packed => pixel + c,
         }
     }

@@ -3,7 +3,7 @@
 
 use super::bits::{self, First, Planes};
 use super::nest::{Channel, Job, Site, nest};
-use super::view::{Layout, WORD};
+use super::view::WORD;
 use crate::ir::Elem;
 use crate::kir::build::{Builder, float, idx, int};
 use crate::kir::{Buf, Expr, Kernel, Ty, Var};
@@ -19,8 +19,7 @@ pub fn refuses(job: &Job) -> Option<String> {
     if !matches!(job.x.elem, Elem::I8 | Elem::U8 | Elem::F32) {
         return Some("operand is packed".into());
     }
-    let neighbours = job.x.layout == Layout::Interleaved || job.x.h * job.x.w == 1;
-    if !neighbours || job.geom.groups != 1 || !job.inputs().is_multiple_of(WORD) {
+    if !job.x.side_by_side() || job.geom.groups != 1 || !job.inputs().is_multiple_of(WORD) {
         return Some(format!("{} input channels do not fill words", job.inputs()));
     }
     None

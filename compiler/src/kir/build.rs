@@ -125,6 +125,7 @@ impl Builder {
             len: len as u32,
             role,
             data: vec![],
+            owner: None,
             range,
         })
     }
@@ -142,6 +143,7 @@ impl Builder {
             len: data.len() as u32,
             role: Role::Const,
             data,
+            owner: None,
             range,
         })
     }
@@ -210,10 +212,12 @@ impl Builder {
         self.push(Stmt::Store(b, at, e));
     }
 
-    /// Repeats `body` with the counter 0, 1, .. `trip - 1`. A loop of one turn is no loop.
+    /// Repeats `body` with the counter 0, 1, .. `trip - 1`. A loop of one turn is no loop, and one of none is nothing.
     pub fn each(&mut self, name: &str, trip: usize, unroll: bool, body: impl FnOnce(&mut Self, Expr)) {
-        if trip == 1 {
-            return body(self, idx(0));
+        match trip {
+            0 => return,
+            1 => return body(self, idx(0)),
+            _ => {}
         }
         let var = self.kernel.fresh(name, Ty::Idx, false);
         self.open.push(vec![]);

@@ -158,8 +158,8 @@ impl<'k> Code<'k> {
             let (space, offset) = match own {
                 Some(space) => (*space, 0),
                 None => match args.next().expect("an argument for each parameter") {
-                    Arg::Input => (0, 0),
-                    Arg::Output => (1, 0),
+                    Arg::Input(offset) => (0, *offset as usize),
+                    Arg::Output(offset) => (1, *offset as usize),
                     Arg::Arena { pool, offset } => (2 + pool, *offset as usize),
                 },
             };
@@ -543,7 +543,7 @@ mod tests {
     fn a_dot_product() {
         let call = Call {
             kernel: 0,
-            args: vec![Arg::Input, Arg::Output],
+            args: vec![Arg::Input(0), Arg::Output(0)],
         };
         let p = program(
             vec![dot(&[1, -2, 3])],
@@ -568,7 +568,7 @@ mod tests {
         let pools = Pool::apart(vec![(Ty::F32, 5)]);
         let middle = Arg::Arena { pool: 0, offset: 3 };
         let call = |args| Call { kernel: 0, args };
-        let calls = vec![call(vec![Arg::Input, middle]), call(vec![middle, Arg::Output])];
+        let calls = vec![call(vec![Arg::Input(0), middle]), call(vec![middle, Arg::Output(0)])];
         let p = program(vec![b.finish()], pools, calls, port(Ty::F32, 2), port(Ty::F32, 2));
         let bytes = |v: [f32; 2]| v.map(f32::to_le_bytes).concat();
         assert_eq!(eval(&p, &bytes([0.25, -3.0])), bytes([1.0, -12.0]));
@@ -581,7 +581,7 @@ mod tests {
         b.store(y, at, value);
         let call = Call {
             kernel: 0,
-            args: vec![Arg::Input, Arg::Output],
+            args: vec![Arg::Input(0), Arg::Output(0)],
         };
         program(
             vec![b.finish()],

@@ -267,6 +267,9 @@ pub struct BufDecl {
     pub role: Role,
     /// The elements of a `Const` buffer; empty otherwise.
     pub data: Vec<Lit>,
+    /// The kernel whose `Const` buffer of this name has the same elements and stands for this one too. See
+    /// [`share_tables`].
+    pub owner: Option<String>,
     /// Least and greatest element that callers and the kernel keep to; the type's range if unknown. For proofs.
     pub range: (i64, i64),
 }
@@ -408,17 +411,31 @@ pub struct Call {
 /// What is handed to a parameter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arg {
-    /// The caller's sample.
-    Input,
-    /// The caller's result.
-    Output,
-    /// `len` elements of a pool from `offset`, where `len` is the parameter's.
+    /// The caller's sample from this element on, as many elements as the parameter has.
+    Input(u32),
+    /// The caller's result, likewise.
+    Output(u32),
+    /// The same of a pool of the arena.
     Arena {
         /// Index into [`Program::pools`].
         pool: usize,
         /// First element.
         offset: u32,
     },
+}
+
+/// Lets kernels with equal tables of one name share the first one's: those for a map's edges and for the rest of it.
+pub fn share_tables(kernels: &mut [Kernel]) {
+    for at in 1..kernels.len() {
+        let (before, from) = kernels.split_at_mut(at);
+        let equal = |a: &BufDecl, b: &BufDecl| {
+            (a.role, &a.name, a.ty) == (b.role, &b.name, b.ty) && a.data == b.data && a.owner.is_none()
+        };
+        for buf in from[0].bufs.iter_mut().filter(|b| b.role == Role::Const) {
+            let owner = before.iter().find(|k| k.bufs.iter().any(|b| equal(b, buf)));
+            buf.owner = owner.map(|k| k.name.clone());
+        }
+    }
 }
 
 impl Program {

@@ -50,8 +50,8 @@ impl Display for Program {
         writeln!(f)?;
         for c in &self.calls {
             let args = c.args.iter().map(|a| match a {
-                Arg::Input => "input".to_string(),
-                Arg::Output => "output".to_string(),
+                Arg::Input(offset) => format!("input+{offset}"),
+                Arg::Output(offset) => format!("output+{offset}"),
                 Arg::Arena { pool, offset } => format!("pool{pool}+{offset}"),
             });
             let args = args.collect::<Vec<_>>();
@@ -249,7 +249,7 @@ mod tests {
             kernels: vec![b.finish()],
             calls: vec![Call {
                 kernel: 0,
-                args: vec![Arg::Arena { pool: 0, offset: 4 }, Arg::Output],
+                args: vec![Arg::Arena { pool: 0, offset: 4 }, Arg::Output(0)],
             }],
         };
         let expected = "\
@@ -257,7 +257,7 @@ input image: u8[1, 4]
 output scores: i32[1, 4]
 pool 0: i8[8] at 0
 
-call clip(pool0+4, output)
+call clip(pool0+4, output+0)
 
 // Keeps half.
 // Rounds down.

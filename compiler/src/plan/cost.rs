@@ -6,13 +6,14 @@
 use crate::kir::{BinOp, Buf, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
 use crate::target::Cost as Price;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Add;
 
 /// What a kernel takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Instructions of one call.
     pub instructions: f64,
-    /// Bytes of its tables.
+    /// Bytes of its tables, without those that another kernel has for both.
     pub tables: u64,
     /// Estimate of its code, in bytes.
     pub code: u64,
@@ -22,6 +23,20 @@ pub struct Cost {
 
 /// Bytes of code per operation of KIR: what gcc and rustc make of the kernels here for Thumb, rounded up.
 const CODE_PER_OPERATION: u64 = 4;
+
+impl Add for Cost {
+    type Output = Cost;
+
+    /// Of two kernels that run one after the other.
+    fn add(self, other: Cost) -> Cost {
+        Cost {
+            instructions: self.instructions + other.instructions,
+            tables: self.tables + other.tables,
+            code: self.code + other.code,
+            scratch: self.scratch.max(other.scratch),
+        }
+    }
+}
 
 impl Cost {
     /// Tables and code.
@@ -34,7 +49,7 @@ impl Cost {
 pub fn of(k: &Kernel, price: &Price) -> Cost {
     let (counts, operations) = count(k);
     let bytes = |role: Role| -> u64 {
-        let bufs = k.bufs.iter().filter(|b| b.role == role);
+        let bufs = k.bufs.iter().filter(|b| b.role == role && b.owner.is_none());
         bufs.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
     };
     Cost {

@@ -15,11 +15,28 @@ pub fn view(g: &Graph, id: NodeId) -> View {
     }
 }
 
-/// The job of a linear node.
+/// A part of a node's result: one row, from the rows of the operand that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// Rows of the operand.
+    pub rows: usize,
+    /// Of the padding above and below, how many rows belong to them.
+    pub pads: [usize; 2],
+}
+
+/// Bounds of the elements of a linear node's operand, which lies as `x`.
+pub fn operand_range(g: &Graph, operand: NodeId, x: View) -> (i64, i64) {
+    match x.elem {
+        Elem::Sign => x.ty().range(),
+        _ => range::values(g, operand).unwrap_or(x.ty().range()),
+    }
+}
+
+/// The job of a linear node, or of a part of it.
 ///
 /// # Errors
 /// If the node has no kernel: it is not linear, or packed signs would be the network's result.
-pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Result<Job<'a>, Diag> {
+pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, band: Option<Band>, simd: &'a Simd) -> Result<Job<'a>, Diag> {
     let node = g.node(id);
     let Op::Linear {
         weights,
@@ -31,11 +48,12 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Res
         return Err(Diag::new(Code::NotFused, "no kernel computes it").node(&node.name));
     };
     let operand = g.operands(id)[0];
-    let (mut x, y) = (view(g, operand), view(g, id));
-    let x_range = match x.elem {
-        Elem::Sign => x.ty().range(),
-        _ => range::values(g, operand).unwrap_or(x.ty().range()),
-    };
+    let (mut x, mut y, mut geom) = (view(g, operand), view(g, id), *geom);
+    let x_range = operand_range(g, operand, x);
+    if let Some(band) = band {
+        (x, y) = (x.rows(band.rows), y.rows(1));
+        [geom.pads[0], geom.pads[2]] = band.pads;
+    }
     let mut weights = weights.clone();
     if covers(&weights, x, y) && geom.groups == 1 && geom.pads == [0; 4] && neighbours(x) {
         weights = flatten(&weights);
@@ -43,10 +61,11 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Res
             c: x.c * x.h * x.w,
             h: 1,
             w: 1,
+            plane: 1,
             ..x
         };
     }
-    let doc = describe(g, id);
+    let doc = describe(g, id, band);
     let sums = range::sums(g, id).unwrap_or_default();
     let least = sums.iter().map(|(lo, _)| *lo).min().unwrap_or(0);
     let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
@@ -54,7 +73,7 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, simd: &'a Simd) -> Res
         name,
         doc,
         weights,
-        geom: *geom,
+        geom,
         pool: *pool,
         epilogue,
         x,
@@ -74,7 +93,7 @@ fn covers(weights: &Weights, x: View, y: View) -> bool {
 /// Whether the map's elements follow one another in the order of the taps, so that it can be read as a vector.
 fn neighbours(x: View) -> bool {
     match x.layout {
-        Layout::Planar => x.c == 1 || x.h * x.w == 1,
+        Layout::Planar => x.c == 1 || x.side_by_side(),
         Layout::Interleaved => true,
         Layout::Packed => x.c.is_multiple_of(32),
     }
@@ -104,7 +123,7 @@ fn flatten(weights: &Weights) -> Weights {
 }
 
 /// A line for the reader of the generated source.
-pub fn describe(g: &Graph, id: NodeId) -> String {
+pub fn describe(g: &Graph, id: NodeId, band: Option<Band>) -> String {
     let node = g.node(id);
     let operand = g.node(g.operands(id)[0]);
     let what = match &node.op {
@@ -129,5 +148,12 @@ pub fn describe(g: &Graph, id: NodeId) -> String {
         }
         _ => "copy".into(),
     };
-    format!("{}: {what}, {} to {}", node.name, operand.ty, node.ty)
+    let part = match band.map(|b| b.pads) {
+        None => "",
+        Some([0, 0]) => ", row by row",
+        Some([_, 0]) => ", a row at the top",
+        Some([0, _]) => ", a row at the bottom",
+        Some(_) => ", a row between top and bottom",
+    };
+    format!("{}: {what}, {} to {}{part}", node.name, operand.ty, node.ty)
 }

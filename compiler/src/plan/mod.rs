@@ -4,27 +4,30 @@ mod choose;
 pub mod cost;
 mod job;
 pub mod memory;
+mod step;
+mod stream;
 
 use crate::diag::{Code, Diag, Result};
 use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
-use crate::kir::{Kernel, Role};
+use crate::kir::SHARED_ALIGN;
 use crate::target::Target;
 pub use choose::{BALANCED_EXTRA, Candidate, Outcome};
-use cost::Cost;
 use memory::{Memory, Value};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
+pub use step::{Arg, Call, Layer, Step};
 
 /// What to prefer where kernels differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Optimize {
     /// Fewest instructions.
     Speed,
-    /// Least flash.
+    /// Least flash, and least RAM: layers are computed row by row where that takes less.
     Size,
-    /// Fewest instructions for at most 8 KiB more flash a layer than the smallest kernel takes.
+    /// Fewest instructions for at most 8 KiB more flash a layer than the smallest kernel takes, and 4 KiB more RAM than the maps.
     #[default]
     Balanced,
 }
@@ -40,6 +43,8 @@ pub struct Options {
     pub ram: Option<u64>,
     /// The family to take wherever it accepts, whatever it costs: for measuring and testing.
     pub prefer: Option<&'static str>,
+    /// Whether every layer is computed as a whole, whatever RAM that takes: for measuring and testing kernels.
+    pub whole: bool,
 }
 
 /// Bytes of stack that a budget sets aside. Measured: the deepest kernel of the test models takes less than half of it.
@@ -48,36 +53,12 @@ pub const STACK_RESERVE: u64 = 1024;
 /// A kernel for every node, and a place for every value.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// One per node that computes something, in order.
+    /// In order; together they have every node that computes something.
     pub steps: Vec<Step>,
     /// Where values lie, in the order of [`Step::values`].
     pub memory: Memory,
     /// Bytes that the caller's sample and result take.
     pub ports: u64,
-}
-
-/// The computation of one node.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// The node.
-    pub node: NodeId,
-    /// Its name in the model.
-    pub name: String,
-    /// Chosen family.
-    pub family: &'static str,
-    /// The kernel, all passes done.
-    pub kernel: Kernel,
-    /// What it costs.
-    pub cost: Cost,
-    /// Every family, the chosen first, then by rank; those that refuse last.
-    pub ranking: Vec<Candidate>,
-    /// Who makes the operands.
-    pub operands: Vec<Place>,
-    /// Where the result goes.
-    pub result: Place,
-    /// Which of the plan's values hold the result and the kernel's scratch buffers, in the order of its parameters; no result
-    /// where the caller holds it.
-    pub values: Vec<usize>,
 }
 
 /// A buffer that a step reads or writes.
@@ -93,68 +74,103 @@ pub enum Place {
 
 /// Plans `g`, a graph of fused operations, for `target`.
 ///
+/// Layers are computed row by row where that takes less RAM, if size is preferred or the RAM is exceeded otherwise.
+///
 /// # Errors
 /// If a node has no kernel, or the network exceeds the flash or the RAM: then the largest layers are named.
 pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
-    let mut names = Names::default();
-    let mut made: BTreeMap<NodeId, usize> = BTreeMap::new();
-    let mut steps: Vec<Step> = vec![];
-    let mut wrong: Vec<Diag> = vec![];
     let computes = |id: &NodeId| !matches!(g.node(*id).op, Op::Input | Op::Output);
-    let nodes = g.order().into_iter().filter(computes);
-    let nodes: Vec<(NodeId, String)> = nodes.map(|id| (id, names.unique(&g.node(id).name))).collect();
-    // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
-    let choose = |(id, name): &(NodeId, String)| choose::candidates(g, *id, name, target, options);
-    let found: Vec<_> = nodes.par_iter().map(choose).collect();
-    for ((id, _), found) in nodes.into_iter().zip(found) {
-        let node = g.node(id);
-        let result = match g.users(id).iter().any(|&u| g.node(u).op == Op::Output) {
-            true => Place::Output,
-            false => Place::Step(steps.len()),
-        };
-        let place = |operand: &NodeId| match &g.node(*operand).op {
-            Op::Input => Place::Input,
-            _ => Place::Step(made.get(operand).copied().unwrap_or_default()),
-        };
-        let operands = g.operands(id).iter().map(place).collect();
-        let (ranking, kernel) = match found {
-            Ok(found) => found,
-            Err(diag) => {
-                wrong.extend(diag);
-                continue;
+    let nodes: Vec<NodeId> = g.order().into_iter().filter(computes).collect();
+    let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
+    let mut plan = assemble(g, &nodes, &each, target, options)?;
+    let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
+    if !options.whole && (options.optimize == Optimize::Size || plan.ram() > ram) {
+        let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
+        let groups = stream::groups(g, &nodes, &scratch);
+        if groups != each {
+            let by_rows = assemble(g, &nodes, &groups, target, options)?;
+            let flash = options
+                .flash
+                .or(target.memory.flash)
+                .unwrap_or(u64::MAX)
+                .max(plan.flash());
+            if by_rows.ram() < plan.ram() && by_rows.flash() <= flash {
+                plan = by_rows;
             }
-        };
-        let (family, cost) = ranking[0].chosen();
-        made.insert(id, steps.len());
-        steps.push(Step {
-            node: id,
-            name: node.name.clone(),
-            family,
-            kernel,
-            cost,
-            ranking,
-            operands,
-            result,
-            values: vec![],
-        });
+        }
+    }
+    budgets(&plan, target, options)?;
+    Ok(plan)
+}
+
+/// Builds the steps, each of a range of nodes, and gives their values a place.
+fn assemble(g: &Graph, nodes: &[NodeId], groups: &[Range<usize>], target: &Target, options: &Options) -> Result<Plan> {
+    let mut names = Names::default();
+    let requests: Vec<_> = groups
+        .iter()
+        .map(|group| step::request(g, &nodes[group.clone()], &mut names))
+        .collect();
+    // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
+    let peak = requests.iter().map(|r| r.resident).max().unwrap_or(0);
+    let build = |request| step::build(g, request, peak, target, options);
+    let built: Vec<_> = requests.par_iter().map(build).collect();
+    let (mut steps, mut wrong): (Vec<Step>, Vec<Diag>) = (vec![], vec![]);
+    for step in built {
+        match step {
+            Ok(step) => steps.push(step),
+            Err(diag) => wrong.extend(diag),
+        }
     }
     if !wrong.is_empty() {
         return Err(wrong);
     }
+    let maker = |operand: &NodeId| match &g.node(*operand).op {
+        Op::Input => Place::Input,
+        _ => Place::Step(steps.iter().position(|s| s.last().node == *operand).unwrap_or_default()),
+    };
+    let operands: Vec<Vec<Place>> = steps
+        .iter()
+        .map(|s| g.operands(s.layers[0].node).iter().map(maker).collect())
+        .collect();
+    for (i, (step, operands)) in steps.iter_mut().zip(operands).enumerate() {
+        step.operands = operands;
+        step.result = match stream::caller_holds(g, step.last().node) {
+            true => Place::Output,
+            false => Place::Step(i),
+        };
+    }
     let values = values(g, &mut steps);
-    let memory = memory::arrange(&values);
+    let memory = memory::arrange(&values, steps.iter().all(on_words));
     memory::check(&values, &memory).map_err(|e| Diag::new(Code::Internal, e))?;
     let ports = g
         .find(|op| matches!(op, Op::Input | Op::Output))
         .into_iter()
         .map(|id| bytes(g, id))
         .sum();
-    let plan = Plan { steps, memory, ports };
-    budgets(&plan, g, target, options)?;
-    Ok(plan)
+    Ok(Plan { steps, memory, ports })
 }
 
-/// The values that the arena holds: what a step makes for a later one, and its kernel's scratch buffers.
+/// Whether all that a step's kernels are handed begins at a word, wherever the arena has the buffers.
+fn on_words(step: &Step) -> bool {
+    let args = step
+        .calls
+        .iter()
+        .flat_map(|c| step.kernels[c.kernel].params().zip(&c.args));
+    args.into_iter().all(|(param, arg)| match arg {
+        Arg::Operand(_, at) | Arg::Result(at) | Arg::Slot(_, at) => {
+            (at * param.ty.bytes()).is_multiple_of(SHARED_ALIGN)
+        }
+    })
+}
+
+/// The last of `nodes` that reads `id`; itself if none does.
+fn last_use(g: &Graph, nodes: &[NodeId], id: NodeId) -> usize {
+    let own = nodes.iter().position(|n| *n == id).unwrap_or_default();
+    let users = g.users(id);
+    nodes.iter().rposition(|n| users.contains(n)).unwrap_or(own)
+}
+
+/// The values that the arena holds: what a step makes for a later one, and its slots.
 fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
     let mut values = vec![];
     for i in 0..steps.len() {
@@ -163,7 +179,7 @@ fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
         let step = &mut steps[i];
         let first = values.len();
         if step.result != Place::Output {
-            let view = job::view(g, step.node);
+            let view = job::view(g, step.last().node);
             values.push(Value {
                 ty: view.ty(),
                 len: view.elements() as u32,
@@ -171,10 +187,9 @@ fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
                 to: last_read,
             });
         }
-        let scratch = step.kernel.params().filter(|b| b.role == Role::Scratch);
-        values.extend(scratch.map(|b| Value {
-            ty: b.ty,
-            len: b.len,
+        values.extend(step.slots.iter().map(|&(ty, len)| Value {
+            ty,
+            len,
             from: i,
             to: i,
         }));
@@ -201,12 +216,12 @@ fn bytes(g: &Graph, id: NodeId) -> u64 {
     view.elements() as u64 * view.ty().bytes() as u64
 }
 
-fn budgets(plan: &Plan, g: &Graph, target: &Target, options: &Options) -> Result<()> {
+fn budgets(plan: &Plan, target: &Target, options: &Options) -> Result<()> {
     let mut wrong = vec![];
     if let Some(flash) = options.flash.or(target.memory.flash) {
         let used = plan.flash();
         if used > flash {
-            let of = |s: &Step| (s.name.clone(), s.cost.flash());
+            let of = |l: &Layer| (l.name.clone(), l.cost.flash());
             let found = format!(
                 "{used} bytes of code and weights, {flash} available; {}",
                 largest(plan, of)
@@ -217,7 +232,7 @@ fn budgets(plan: &Plan, g: &Graph, target: &Target, options: &Options) -> Result
     if let Some(ram) = options.ram.or(target.memory.ram) {
         let used = plan.ram();
         if used > ram {
-            let of = |s: &Step| (s.name.clone(), bytes(g, s.node));
+            let of = |l: &Layer| (l.name.clone(), l.bytes);
             let found = format!(
                 "arena {} + sample and result {} + stack {STACK_RESERVE} = {used} bytes, {ram} available; {}",
                 plan.memory.bytes(),
@@ -230,8 +245,8 @@ fn budgets(plan: &Plan, g: &Graph, target: &Target, options: &Options) -> Result
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-fn largest(plan: &Plan, of: impl Fn(&Step) -> (String, u64)) -> String {
-    let mut all: Vec<(String, u64)> = plan.steps.iter().map(of).collect();
+fn largest(plan: &Plan, of: impl Fn(&Layer) -> (String, u64)) -> String {
+    let mut all: Vec<(String, u64)> = plan.layers().map(of).collect();
     all.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     let top: Vec<String> = all
         .iter()
@@ -242,9 +257,20 @@ fn largest(plan: &Plan, of: impl Fn(&Step) -> (String, u64)) -> String {
 }
 
 impl Plan {
+    /// Every layer, in order.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.steps.iter().flat_map(|s| &s.layers)
+    }
+
     /// Bytes of tables and estimated code.
     pub fn flash(&self) -> u64 {
-        self.steps.iter().map(|s| s.cost.flash()).sum()
+        self.layers().map(|l| l.cost.flash()).sum()
+    }
+
+    /// Step `i`'s calls among those of all steps.
+    pub fn calls(&self, i: usize) -> Range<usize> {
+        let first = self.steps[..i].iter().map(|s| s.calls.len()).sum();
+        first..first + self.steps[i].calls.len()
     }
 
     /// Bytes of arena, the caller's buffers and the stack's reserve.
@@ -285,9 +311,11 @@ impl Names {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, s) in self.steps.iter().enumerate() {
-            writeln!(f, "step {i}: {}", s.kernel.doc)?;
-            for c in &s.ranking {
-                writeln!(f, "  {c}")?;
+            for layer in &s.layers {
+                writeln!(f, "step {i}: {}", s.kernels[layer.kernel].doc)?;
+                for c in &layer.ranking {
+                    writeln!(f, "  {c}")?;
+                }
             }
         }
         writeln!(

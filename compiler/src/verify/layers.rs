@@ -34,18 +34,19 @@ fn first_layer(
 ) -> Result<Option<(String, &'static str)>> {
     let trace = eval::trace(&c.graph, &Tensor::from_bytes(input_ty(&c.graph).elem, sample));
     for (i, step) in c.plan.steps.iter().enumerate() {
-        let view = cut::view(&c.graph, step.node, step.result);
+        let node = step.last().node;
+        let view = cut::view(&c.graph, node, step.result);
         let exact = trace
             .iter()
-            .find(|(id, _)| *id == step.node)
+            .find(|(id, _)| *id == node)
             .map(|(_, value)| cut::stored(value, view));
-        let cut = cut::behind(&c.program, i);
+        let cut = cut::behind(&c.program, &c.plan, i);
         let kernel = kir::eval::eval(&cut, sample);
         if exact.as_ref() != Some(&kernel) {
-            return Ok(Some((step.name.clone(), "its kernel differs from the graph")));
+            return Ok(Some((step.name(), "its kernel differs from the graph")));
         }
         if generated(&cut)? != kernel {
-            return Ok(Some((step.name.clone(), "its code differs from the kernel")));
+            return Ok(Some((step.name(), "its code differs from the kernel")));
         }
     }
     Ok(None)

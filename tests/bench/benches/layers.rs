@@ -25,7 +25,7 @@ fn layers(c: &mut Criterion) {
             .plan
             .steps
             .iter()
-            .position(|s| !s.name.starts_with(synth::HEAD))
+            .position(|s| !s.last().name.starts_with(synth::HEAD))
             .expect("a layer");
         let (program, operand) = bench::layer::alone(&compiled, step).expect("a layer of one operand");
         let work = package::scratch().expect("a directory");

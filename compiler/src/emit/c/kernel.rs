@@ -1,7 +1,7 @@
 //! Kernels as C99 functions.
 
 use super::helpers::Helper;
-use crate::emit::{constants, names, one_line, text};
+use crate::emit::{constants, names, one_line, table_name, text};
 use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ impl Printer<'_> {
     }
 
     fn table(&self, k: &Kernel, b: &BufDecl) -> String {
-        format!("{}_{}_{}", self.prefix, k.name, b.name)
+        format!("{}_{}", self.prefix, table_name(k, b))
     }
 
     fn block(&mut self, k: &Kernel, body: &[Stmt], depth: usize, out: &mut String) {

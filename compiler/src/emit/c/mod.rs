@@ -195,19 +195,19 @@ const CONTRACTION: &str = "\
 ";
 
 fn call(printer: &Printer<'_>, p: &Program, call: &Call, input: &str, output: &str) -> String {
+    let from = |array: String, offset: u32| match offset {
+        0 => array,
+        _ => format!("{array} + {offset}"),
+    };
     let args = call.args.iter().map(|&arg| match arg {
-        Arg::Input => input.to_string(),
-        Arg::Output => output.to_string(),
+        Arg::Input(offset) => from(input.to_string(), offset),
+        Arg::Output(offset) => from(output.to_string(), offset),
         Arg::Arena { pool, offset } => {
             let pool = match p.shares_memory() {
                 true => format!("arena->{SHARED}.{}", field(p, pool)),
                 false => format!("arena->{}", field(p, pool)),
             };
-            if offset == 0 {
-                pool
-            } else {
-                format!("{pool} + {offset}")
-            }
+            from(pool, offset)
         }
     });
     let args: Vec<_> = args.collect();
@@ -313,8 +313,8 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
     format!(
         "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\
          {name}_infer(&arena, {input}, {output});\n```\n\n\
-         C99 without library calls, heap or globals that change; reentrant, one arena per call in progress. Compile `{name}.c` \
-         with contraction off (`-ffp-contract=off`){flags}.\n\n\
+         C99 without heap or globals that change, and without library calls but `memcpy`, `memmove` and `memset`, which compilers \
+         make of loops; reentrant, one arena per call in progress. Compile `{name}.c` with contraction off (`-ffp-contract=off`){flags}.\n\n\
          `cmake -B build && cmake --build build && ctest --test-dir build` holds the sources against the results they were \
          generated with and against the float model.\n",
         report::summary(p, m, variants)

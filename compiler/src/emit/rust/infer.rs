@@ -4,6 +4,7 @@
 //! offsets are constants, so that the optimiser removes every check. Where pools overlap, the array is one of words, and `cast`
 //! sees parts of it as elements of other types.
 
+use super::elements;
 use super::kernel::{id, local, ty};
 use crate::emit::{arguments, names, pool_name};
 use crate::kir::{Arg, BufDecl, Call, Pool, Program, Role, SHARED_ALIGN, Ty};
@@ -73,9 +74,19 @@ pub fn call(p: &Program, call: &Call, input: &Ident, output: &Ident, features: b
         .flat_map(|(field, parts)| split(&field.name, parts));
     let args = arguments(p, call).map(|(param, arg)| {
         let Some((field, start, end)) = place(p, param, arg) else {
+            let len = number(param.len);
             return match arg {
-                Arg::Input => quote!(#input),
-                _ => quote!(#output),
+                Arg::Input(0) if param.len == elements(&p.input) => quote!(#input),
+                Arg::Input(offset) => {
+                    let skip = number(offset);
+                    quote!(shared::<_, #len>(#input, #skip))
+                }
+                Arg::Output(0) if param.len == elements(&p.output) => quote!(#output),
+                Arg::Output(offset) => {
+                    let skip = number(offset);
+                    quote!(part::<_, #len>(#output, #skip).0)
+                }
+                Arg::Arena { .. } => unreachable!("it has a place"),
             };
         };
         let part = parts[field].iter().find(|q| q.start <= start && start < q.end);

@@ -1,6 +1,6 @@
 //! Kernels as safe Rust functions over arrays of fixed length.
 
-use crate::emit::{constants, names, text};
+use crate::emit::{constants, names, table_name, text};
 use crate::kir::{BinOp, Buf, BufDecl, Expr, Kernel, Lit, Program, Role, Stmt, Ty, UnOp, Var};
 use crate::target::Simd;
 use proc_macro2::{Ident, Literal, Span, TokenStream};
@@ -322,7 +322,7 @@ fn op(name: &str, t: Ty) -> Ident {
 }
 
 fn table(k: &Kernel, b: &BufDecl) -> Ident {
-    id(&names::screaming(&format!("{}_{}", k.name, b.name)))
+    id(&names::screaming(&table_name(k, b)))
 }
 
 fn variable(k: &Kernel, v: Var) -> Ident {

@@ -79,7 +79,7 @@ mod tests {
             kernels: vec![b.finish()],
             calls: vec![Call {
                 kernel: 0,
-                args: vec![Arg::Input, Arg::Output],
+                args: vec![Arg::Input(0), Arg::Output(0)],
             }],
         };
         let mut target = Target::load("generic").unwrap();

@@ -284,7 +284,7 @@ mod tests {
                 kernels: vec![self.b.finish()],
                 calls: vec![Call {
                     kernel: 0,
-                    args: vec![Arg::Input, Arg::Output],
+                    args: vec![Arg::Input(0), Arg::Output(0)],
                 }],
             }
         }

@@ -75,8 +75,8 @@ impl Memory {
 }
 
 /// Arranges `values` with every strategy and keeps the smallest arrangement, the earlier strategy where two are alike. Types
-/// share memory only where that saves some.
-pub fn arrange(values: &[Value]) -> Memory {
+/// share memory only where that saves some, and where they `may`.
+pub fn arrange(values: &[Value], may: bool) -> Memory {
     let lower_bound = u64::from(peak(values, Value::bytes));
     let all = |arrange: fn(&[Value], Strategy) -> Arranged| {
         let candidates = STRATEGIES.iter().map(|&(strategy, f)| {
@@ -91,7 +91,7 @@ pub fn arrange(values: &[Value]) -> Memory {
         candidates.min_by_key(Memory::bytes).expect("there are strategies")
     };
     let apart = all(apart);
-    if apart.bytes() * 100 <= lower_bound * (100 + APART_PERCENT) {
+    if !may || apart.bytes() * 100 <= lower_bound * (100 + APART_PERCENT) {
         return apart;
     }
     let shared = all(shared);
@@ -251,14 +251,14 @@ mod tests {
     proptest! {
         #[test]
         fn arrangements_pass_the_checker(values in prop::collection::vec(value(), 0..20)) {
-            let memory = arrange(&values);
+            let memory = arrange(&values, true);
             prop_assert_eq!(check(&values, &memory), Ok(()));
             prop_assert!(memory.bytes() >= memory.lower_bound);
         }
 
         #[test]
         fn a_chain_comes_within_five_percent_of_the_lower_bound(values in network()) {
-            let memory = arrange(&values);
+            let memory = arrange(&values, true);
             prop_assert_eq!(check(&values, &memory), Ok(()));
             prop_assert!(memory.bytes() * 100 <= memory.lower_bound * 105, "{}", memory);
         }
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_chain_of_one_type_reaches_the_lower_bound() {
-        let memory = arrange(&chain(&[4608, 1024, 512, 700, 300]));
+        let memory = arrange(&chain(&[4608, 1024, 512, 700, 300]), true);
         assert_eq!((memory.bytes(), memory.lower_bound), (5632, 5632));
         assert!(!memory.shared());
     }
@@ -288,7 +288,7 @@ mod tests {
         let mut values = chain(&[4000, 4000, 4000, 4000]);
         values[2].ty = kir::Ty::U8;
         values[3].ty = kir::Ty::U8;
-        let memory = arrange(&values);
+        let memory = arrange(&values, true);
         assert_eq!(
             (memory.bytes(), memory.lower_bound, memory.shared()),
             (8000, 8000, true)
@@ -296,7 +296,7 @@ mod tests {
         // A small value of another type costs less than a cast is worth.
         values[2].ty = kir::Ty::I8;
         values[3].len = 20;
-        let memory = arrange(&values);
+        let memory = arrange(&values, true);
         assert_eq!(
             (memory.bytes(), memory.lower_bound, memory.shared()),
             (8020, 8000, false)
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn the_checker_sees_an_overlap() {
         let values = chain(&[10, 10]);
-        let mut memory = arrange(&values);
+        let mut memory = arrange(&values, true);
         memory.offsets = vec![0, 9];
         assert_eq!(check(&values, &memory), Err("values 0 and 1 overlap".into()));
         memory.offsets = vec![0, 11];
@@ -321,7 +321,7 @@ mod tests {
         let mut values = chain(&[4000, 4000, 4000, 4000]);
         values[2].ty = kir::Ty::I16;
         values[3].ty = kir::Ty::I16;
-        let mut memory = arrange(&values);
+        let mut memory = arrange(&values, true);
         assert!(memory.shared());
         assert_eq!(check(&values, &memory), Ok(()));
         memory.offsets[2] = memory.offsets[1] / 2;
