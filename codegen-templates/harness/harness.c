@@ -14,8 +14,12 @@
 
 #if defined(HOSTED)
 #define WATCHED 65536u
+#define STACK_LIMIT 0u
 #else
 #define WATCHED 4096u
+/* The RAM of a board may hold less than what is watched; the variables are no stack. */
+extern uint32_t variables_end;
+#define STACK_LIMIT ((uintptr_t)&variables_end)
 #endif
 #define PAINT 0xA5C35A3Cu
 
@@ -269,7 +273,8 @@ __attribute__((noinline)) static uint32_t watched(MODEL_ARENA *arena, const MODE
 #else
     STACK_POINTER(top);
     /* A red zone of 128 bytes below the stack pointer may be in use. */
-    const uintptr_t bottom = (top - WATCHED) & ~(uintptr_t)3, end = (top - 128u) & ~(uintptr_t)3;
+    const uintptr_t watched_from = top - WATCHED > STACK_LIMIT ? top - WATCHED : STACK_LIMIT;
+    const uintptr_t bottom = (watched_from + 3u) & ~(uintptr_t)3, end = (top - 128u) & ~(uintptr_t)3;
     for (uintptr_t at = bottom; at < end; at += 4) {
         *(volatile uint32_t *)at = PAINT;
     }

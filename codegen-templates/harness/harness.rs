@@ -96,7 +96,7 @@ fn watched(work: impl FnOnce()) -> u32 {
     unsafe {
         asm!("mv {}, sp", out(reg) top);
     }
-    let bottom = (top - WATCHED).max(memory_start()) & !3;
+    let bottom = (top - WATCHED).max(stack_limit()).next_multiple_of(4);
     // A red zone of 128 bytes below the stack pointer may be in use.
     let end = (top - 128) & !3;
     for at in (bottom..end).step_by(4) {
@@ -113,14 +113,14 @@ fn watched(work: impl FnOnce()) -> u32 {
     (top - lowest.unwrap_or(end)) as u32
 }
 
-/// Where the RAM of a board begins, which may hold less than the stack that is watched.
-fn memory_start() -> usize {
+/// Where the stack of a board ends at the latest: its RAM may hold less than what is watched.
+fn stack_limit() -> usize {
     #[cfg(target_os = "none")]
     {
         unsafe extern "C" {
-            static ram_at: u8;
+            static variables_end: u8;
         }
-        &raw const ram_at as usize
+        &raw const variables_end as usize
     }
     #[cfg(not(target_os = "none"))]
     0

@@ -110,8 +110,8 @@ fn assemble(g: &Graph, nodes: &[NodeId], groups: &[Range<usize>], target: &Targe
         .iter()
         .map(|group| step::request(g, &nodes[group.clone()], &mut names))
         .collect();
-    // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
     let peak = requests.iter().map(|r| r.resident).max().unwrap_or(0);
+    // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
     let build = |request| step::build(g, request, peak, target, options);
     let built: Vec<_> = requests.par_iter().map(build).collect();
     let (mut steps, mut wrong): (Vec<Step>, Vec<Diag>) = (vec![], vec![]);
