@@ -236,10 +236,18 @@ pub(super) fn coordinate(b: &mut Builder, job: &Job, axis: usize, padded: Expr) 
         return (b.val("at", padded), None);
     }
     let padded = b.val("padded", padded);
-    let inside = padded.clone().ge(idx(before)) & !padded.clone().ge(idx(before + extent));
-    let mask = b.val("mask", -inside.cast(Ty::I32));
-    let at = padded.max(idx(before)).min(idx(before + extent - 1)) - idx(before);
-    (b.val("at", at), Some(mask))
+    // Compilers warn of a comparison that always holds.
+    let above = (before > 0).then(|| padded.clone().ge(idx(before)));
+    let below = (after > 0).then(|| !padded.clone().ge(idx(before + extent)));
+    let inside = above.into_iter().chain(below).reduce(|a, b| a & b);
+    let mask = inside.map(|inside| b.val("mask", -inside.cast(Ty::I32)));
+    let at = if before > 0 { padded.max(idx(before)) } else { padded };
+    let at = if after > 0 {
+        at.min(idx(before + extent - 1))
+    } else {
+        at
+    };
+    (b.val("at", at - idx(before)), mask)
 }
 
 /// The greatest sum over the pooling window; the only sum where there is none.
