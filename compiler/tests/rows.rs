@@ -58,6 +58,12 @@ proptest! {
     }
 }
 
+/// Operands that are known to take a part of 8 bits, copied in the other sign: 16 bits then hold fewer products than their range says.
+#[test]
+fn sums_of_copied_operands_are_proven() {
+    check("32x4x3 DW1-1C3s1p1-3FC w=binary x=int8", "x86_64-avx2");
+}
+
 #[test]
 fn chains_are_computed_row_by_row() {
     for (line, layers) in [

@@ -626,7 +626,12 @@ pub(super) fn at_place(codes: Expr, shift: u32, bits: u32, ty: Ty) -> Expr {
 
 impl Dot<'_> {
     fn x_greatest(&self) -> usize {
-        let (lo, hi) = (self.job.x_range.0 + self.offset, self.job.x_range.1 + self.offset);
+        let (lo, hi) = match self.offset {
+            0 => self.job.x_range,
+            // A copy in the other sign: how far its bits are known to reach, the verifier does not follow.
+            128 => Ty::U8.range(),
+            _ => Ty::I8.range(),
+        };
         lo.unsigned_abs().max(hi.unsigned_abs()) as usize
     }
 
