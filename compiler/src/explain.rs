@@ -6,7 +6,7 @@ use crate::diag::Result;
 use crate::driver::{self, Compiled};
 use crate::inspect;
 use crate::plan::cost::Cost;
-use crate::plan::{self, BALANCED_EXTRA, Candidate, FAMILIES, Optimize, Outcome, Step};
+use crate::plan::{self, BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, FAMILIES, Optimize, Outcome, Step};
 use crate::progress::{Progress, Silent};
 use crate::run::Lang;
 use crate::table::{Align, Table, grouped};
@@ -115,7 +115,7 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
             what: doc.strip_prefix(&format!("{}: ", layer.name)).unwrap_or(doc).to_owned(),
             weights: of_model.map(|l| l.weights.to_string()),
             macs: of_model.map_or(0, |l| l.size.macs),
-            kernels: kernels(&layer.ranking, rule, layer.room),
+            kernels: kernels(&layer.ranking, rule),
         }
     };
     let layers = c.plan.steps.iter().flat_map(|s| s.layers.iter().map(move |l| (s, l)));
@@ -192,23 +192,18 @@ fn goal(optimize: Optimize) -> &'static str {
     }
 }
 
-/// A ranking with its reasons; the first was chosen. A balanced choice may take `room` bytes of scratch.
-fn kernels(ranking: &[Candidate], optimize: Optimize, room: u64) -> Vec<Kernel> {
+/// A ranking with its reasons; the first was chosen.
+fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
     let costs = |c: &Candidate| match &c.outcome {
         Outcome::Builds(cost) => Some(*cost),
         Outcome::Refuses(_) => None,
     };
     let built: Vec<Cost> = ranking.iter().filter_map(costs).collect();
-    let smallest = built.iter().map(Cost::flash).min().unwrap_or(0);
     let reason = |i: usize, c: &Candidate| match &c.outcome {
         Outcome::Refuses(why) => format!("refuses: {why}"),
         Outcome::Builds(_) if built.len() == 1 => "chosen: no other can".to_owned(),
-        Outcome::Builds(_) if i == 0 => match optimize {
-            Optimize::Speed => "chosen: fewest instructions".to_owned(),
-            Optimize::Size => "chosen: least flash".to_owned(),
-            Optimize::Balanced => format!("chosen: fewest instructions within {BALANCED_EXTRA} bytes of the smallest"),
-        },
-        Outcome::Builds(cost) => lost(cost, &built[0], smallest, optimize, room),
+        Outcome::Builds(_) if i == 0 => format!("chosen: {}", won(c, ranking, optimize)),
+        Outcome::Builds(cost) => lost(c.excess, cost, &built[0], optimize),
     };
     let kernel = |(i, c): (usize, &Candidate)| Kernel {
         name: c.family,
@@ -225,8 +220,26 @@ fn kernels(ranking: &[Candidate], optimize: Optimize, room: u64) -> Vec<Kernel> 
     ranking.iter().enumerate().map(kernel).collect()
 }
 
+/// Why the first of a ranking was chosen.
+fn won(first: &Candidate, ranking: &[Candidate], optimize: Optimize) -> String {
+    let goal = match optimize {
+        Optimize::Speed => "fewest instructions".to_owned(),
+        Optimize::Size => "least flash".to_owned(),
+        Optimize::Balanced => format!("fewest instructions within {BALANCED_EXTRA} bytes of the smallest"),
+    };
+    let exceeds = |c: &Candidate| matches!(c.excess, Some(Excess::Ram(..)));
+    match ranking.iter().any(exceeds) {
+        _ if exceeds(first) => "least RAM".to_owned(),
+        true => format!("{goal}, of those that the RAM holds"),
+        false => goal,
+    }
+}
+
 /// Why a kernel lost against the `best`.
-fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize, room: u64) -> String {
+fn lost(excess: Option<Excess>, cost: &Cost, best: &Cost, optimize: Optimize) -> String {
+    let allowed = |takes: u64, what: &str, allowed: u64| {
+        format!("{} bytes {what}; {} are allowed", grouped(takes), grouped(allowed))
+    };
     let slower = || format!("{:.2} times the instructions", cost.instructions / best.instructions);
     let bigger = || {
         format!(
@@ -234,24 +247,14 @@ fn lost(cost: &Cost, best: &Cost, smallest: u64, optimize: Optimize, room: u64) 
             grouped(cost.flash().saturating_sub(best.flash()))
         )
     };
-    match optimize {
-        Optimize::Size if cost.flash() > best.flash() => bigger(),
-        Optimize::Balanced if cost.flash() > smallest + BALANCED_EXTRA => {
-            let over = grouped(cost.flash() - smallest);
-            format!(
-                "{over} bytes more than the smallest; {} are allowed",
-                grouped(BALANCED_EXTRA)
-            )
-        }
-        Optimize::Balanced if cost.scratch > room => {
-            format!(
-                "{} bytes of scratch; {} are allowed",
-                grouped(cost.scratch),
-                grouped(room)
-            )
-        }
-        _ if cost.instructions > best.instructions => slower(),
-        _ => bigger(),
+    match excess {
+        Some(Excess::Ram(needs, available)) => allowed(needs, "of RAM", available),
+        Some(Excess::Flash(extra)) => allowed(extra, "more than the smallest", BALANCED_EXTRA),
+        Some(Excess::Scratch(takes, room)) => allowed(takes, "of scratch", room),
+        Some(Excess::Code(takes)) => allowed(takes, "of code", BALANCED_CODE),
+        None if optimize == Optimize::Size && cost.flash() > best.flash() => bigger(),
+        None if cost.instructions > best.instructions => slower(),
+        None => bigger(),
     }
 }
 
@@ -331,6 +334,7 @@ impl fmt::Display for Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Limits;
 
     fn builds(family: &'static str, instructions: f64, tables: u64, code: u64) -> Candidate {
         let cost = Cost {
@@ -342,6 +346,7 @@ mod tests {
         Candidate {
             family,
             outcome: Outcome::Builds(cost),
+            excess: None,
         }
     }
 
@@ -349,8 +354,28 @@ mod tests {
         Candidate {
             family,
             outcome: Outcome::Refuses(why.into()),
+            excess: None,
         }
     }
+
+    /// Notes which limits the candidates exceed.
+    fn limit(ranking: &mut [Candidate], limits: Limits) {
+        for c in ranking {
+            if let Outcome::Builds(cost) = &c.outcome {
+                c.excess = limits.excess(cost);
+            }
+        }
+    }
+
+    /// Where nothing is scarce.
+    const AMPLE: Limits = Limits {
+        balanced: true,
+        scarce: true,
+        smallest: 150,
+        scratch: 4096,
+        resident: 0,
+        ram: u64::MAX,
+    };
 
     fn layer(ranking: &[Candidate], optimize: Optimize) -> String {
         let layer = Layer {
@@ -358,19 +383,26 @@ mod tests {
             what: "ternary 3x3 convolution, i8[8x8x64] to i8[8x8x64]".into(),
             weights: Some("ternary a=0.1, zeros 50.0 %".into()),
             macs: 2_359_296,
-            kernels: kernels(ranking, optimize, 4096),
+            kernels: kernels(ranking, optimize),
         };
         layer.to_string()
     }
 
     #[test]
     fn every_loser_has_a_reason() {
-        let ranking = [
+        let mut ranking = [
             builds("words", 1_000_000.0, 9216, 400),
             builds("scalar", 2_500_000.0, 36_864, 300),
             builds("unrolled", 500_000.0, 0, 40_000),
             refuses("xnor", "operand is not packed"),
         ];
+        limit(
+            &mut ranking,
+            Limits {
+                smallest: 9616,
+                ..AMPLE
+            },
+        );
         assert_eq!(
             layer(&ranking, Optimize::Balanced),
             "conv1: ternary 3x3 convolution, i8[8x8x64] to i8[8x8x64]; ternary a=0.1, zeros 50.0 %; 2,359,296 MACs\n  \
@@ -383,13 +415,48 @@ mod tests {
     }
 
     #[test]
-    fn scratch_is_a_reason() {
-        let mut ranking = [builds("words", 2000.0, 100, 50), builds("scalar", 1000.0, 400, 50)];
+    fn what_a_kernel_exceeds_is_a_reason() {
+        let mut ranking = [
+            builds("words", 2000.0, 100, 50),
+            builds("sums-81", 1000.0, 400, 50),
+            builds("pairs", 500.0, 0, 40_000),
+        ];
         if let Outcome::Builds(cost) = &mut ranking[1].outcome {
             cost.scratch = 5000;
         }
-        let found = kernels(&ranking, Optimize::Balanced, 4096);
-        assert_eq!(found[1].why, "5,000 bytes of scratch; 4,096 are allowed");
+        let why = |ranking: &[Candidate]| -> Vec<String> {
+            let all = kernels(ranking, Optimize::Balanced);
+            all.into_iter().map(|k| k.why).collect()
+        };
+        limit(&mut ranking, AMPLE);
+        let within = "chosen: fewest instructions within 8192 bytes of the smallest";
+        let scratch = "5,000 bytes of scratch; 4,096 are allowed";
+        assert_eq!(
+            why(&ranking),
+            [
+                within,
+                scratch,
+                "39,850 bytes more than the smallest; 8,192 are allowed"
+            ]
+        );
+        limit(&mut ranking, Limits { scarce: false, ..AMPLE });
+        assert_eq!(why(&ranking)[2], "40,000 bytes of code; 32,768 are allowed");
+        let (resident, ram) = (3000, 7000);
+        limit(&mut ranking, Limits { resident, ram, ..AMPLE });
+        let holds = format!("{within}, of those that the RAM holds");
+        assert_eq!(
+            why(&ranking)[..2],
+            [holds.as_str(), "8,000 bytes of RAM; 7,000 are allowed"]
+        );
+        limit(
+            &mut ranking,
+            Limits {
+                resident: ram + 1,
+                ram,
+                ..AMPLE
+            },
+        );
+        assert_eq!(why(&ranking)[0], "chosen: least RAM");
     }
 
     #[test]
@@ -404,7 +471,7 @@ mod tests {
             what: "binary dense".into(),
             weights: None,
             macs: 0,
-            kernels: kernels(&ranking, Optimize::Speed, 4096),
+            kernels: kernels(&ranking, Optimize::Speed),
         };
         layer.kernels[0].measured = Some(Measured::Instructions(1250));
         layer.kernels[1].measured = Some(Measured::Instructions(1000));
@@ -421,7 +488,7 @@ mod tests {
     fn the_goal_decides_what_counts() {
         let ranking = [builds("words", 2000.0, 100, 50), builds("scalar", 1000.0, 400, 50)];
         let why = |ranking: &[Candidate], goal| -> Vec<String> {
-            let all = kernels(ranking, goal, 4096);
+            let all = kernels(ranking, goal);
             all.into_iter().map(|k| k.why).collect()
         };
         assert_eq!(

@@ -120,3 +120,25 @@ fn a_budget_that_whole_maps_exceed_is_met_row_by_row() {
     assert!(fits.ram() <= budget, "{}", fits.memory);
     assert!(fits.steps.iter().any(|s| s.layers.len() > 1));
 }
+
+/// Whole maps fit the budget, but only with kernels that need no scratch beside them.
+#[test]
+fn rows_make_room_for_faster_kernels() {
+    let line = "1x28x28 32C5p0-MP2-64C5p0-MP2-64FC-10FC x=int8";
+    let model = import::from_bytes(
+        &synth::onnx(&line.parse().unwrap(), Form::Network),
+        Path::new("rows.onnx"),
+    )
+    .unwrap();
+    let [rows, whole] = [false, true].map(|whole| {
+        let options = plan::Options {
+            optimize: plan::Optimize::Speed,
+            ram: Some(8 * 1024),
+            whole,
+            ..plan::Options::default()
+        };
+        let c = driver::compile(model.clone(), "cortex-m4", &options, &Silent, &mut |_, _, _| ()).unwrap();
+        c.plan.layers().map(|l| l.cost.instructions).sum::<f64>()
+    });
+    assert!(rows < whole / 2.0, "{rows} of {whole}");
+}

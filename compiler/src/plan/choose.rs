@@ -27,6 +27,52 @@ pub struct Candidate {
     pub family: &'static str,
     /// What it offers.
     pub outcome: Outcome,
+    /// What it takes beyond the limits; whatever keeps to them is before it.
+    pub excess: Option<Excess>,
+}
+
+/// A limit that a kernel exceeds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// RAM that is in use while it runs, and the budget.
+    Ram(u64, u64),
+    /// Flash beyond what the smallest takes; [`BALANCED_EXTRA`] is allowed.
+    Flash(u64),
+    /// Scratch, and what is allowed.
+    Scratch(u64, u64),
+    /// Code; [`BALANCED_CODE`] is allowed.
+    Code(u64),
+}
+
+/// What a kernel of a layer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Whether the choice is a balanced one.
+    pub balanced: bool,
+    /// Whether flash has a limit: where it has none, bytes are no reason to be slower.
+    pub scarce: bool,
+    /// Flash of the smallest kernel.
+    pub smallest: u64,
+    /// Scratch of a balanced choice.
+    pub scratch: u64,
+    /// RAM in use while it runs, its scratch aside.
+    pub resident: u64,
+    /// Budget of RAM.
+    pub ram: u64,
+}
+
+impl Limits {
+    /// The first limit that a kernel of this cost exceeds.
+    pub fn excess(&self, c: &Cost) -> Option<Excess> {
+        let (ram, extra) = (self.resident + c.scratch, c.flash().saturating_sub(self.smallest));
+        match self.balanced {
+            _ if ram > self.ram => Some(Excess::Ram(ram, self.ram)),
+            true if self.scarce && extra > BALANCED_EXTRA => Some(Excess::Flash(extra)),
+            true if self.scarce && c.scratch > self.scratch => Some(Excess::Scratch(c.scratch, self.scratch)),
+            true if c.code > BALANCED_CODE => Some(Excess::Code(c.code)),
+            _ => None,
+        }
+    }
 }
 
 /// What a family offers.
@@ -116,26 +162,32 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
                 Some(why) => refused.push(Candidate {
                     family: family.name,
                     outcome: Outcome::Refuses(why),
+                    excess: None,
                 }),
                 None => finish(family.name, (family.build)(&job))?,
             }
         }
     }
-    let smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
-    // Where flash has no limit, bytes are no reason to be slower.
-    let scarce = options.flash.or(target.memory.flash).is_some();
-    let over = |c: &Cost| c.flash() > smallest + BALANCED_EXTRA || c.scratch > wanted.room;
-    let too_big = |c: &Cost| options.optimize == Optimize::Balanced && (c.code > BALANCED_CODE || scarce && over(c));
-    let room = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    let resident = wanted.resident + super::STACK_RESERVE;
+    let limits = Limits {
+        balanced: options.optimize == Optimize::Balanced,
+        scarce: options.flash.or(target.memory.flash).is_some(),
+        smallest: built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0),
+        scratch: wanted.room,
+        resident: wanted.resident + super::STACK_RESERVE,
+        ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),
+    };
     let rank = |c: &Cost| {
         let (goal, then) = match options.optimize {
             Optimize::Size => (c.flash() as f64, c.instructions),
             _ => (c.instructions, c.flash() as f64),
         };
+        let excess = limits.excess(c);
         // Where nothing fits, what is nearest to it: an error then says what the network needs at least.
-        let over = (resident + c.scratch).saturating_sub(room);
-        (over, too_big(c), goal, then)
+        let over = match excess {
+            Some(Excess::Ram(needs, available)) => needs - available,
+            _ => 0,
+        };
+        (over, excess.is_some(), goal, then)
     };
     built.sort_by(|(_, a, _), (_, b, _)| rank(a).partial_cmp(&rank(b)).expect("costs are numbers"));
     let mut ranking: Vec<Candidate> = built
@@ -143,6 +195,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         .map(|(family, cost, _)| Candidate {
             family,
             outcome: Outcome::Builds(*cost),
+            excess: limits.excess(cost),
         })
         .collect();
     ranking.extend(refused);

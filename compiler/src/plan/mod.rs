@@ -12,7 +12,7 @@ use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
 use crate::target::Target;
-pub use choose::{BALANCED_EXTRA, Candidate, Outcome};
+pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
 use memory::{Memory, Value};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -74,7 +74,8 @@ pub enum Place {
 
 /// Plans `g`, a graph of fused operations, for `target`.
 ///
-/// Layers are computed row by row where that takes less RAM, if size is preferred or the RAM is exceeded otherwise.
+/// Layers are computed row by row where that takes less RAM, if size is preferred; else where the RAM is exceeded otherwise, or has no
+/// room for kernels that would make the network faster.
 ///
 /// # Errors
 /// If a node has no kernel, or the network exceeds the flash or the RAM: then the largest layers are named.
@@ -84,17 +85,21 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
     let mut plan = assemble(g, &nodes, &each, target, options)?;
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    if !options.whole && (options.optimize == Optimize::Size || plan.ram() > ram) {
+    let over = |p: &Plan| p.ram().saturating_sub(ram);
+    // Row by row there may be room for faster kernels.
+    let cramped = plan.layers().any(Layer::is_cramped);
+    if !options.whole && (options.optimize == Optimize::Size || over(&plan) > 0 || cramped) {
         let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
         let groups = stream::groups(g, &nodes, &scratch);
         if groups != each {
             let by_rows = assemble(g, &nodes, &groups, target, options)?;
-            let flash = options
-                .flash
-                .or(target.memory.flash)
-                .unwrap_or(u64::MAX)
-                .max(plan.flash());
-            if by_rows.ram() < plan.ram() && by_rows.flash() <= flash {
+            let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
+            let goal = |p: &Plan| match options.optimize {
+                Optimize::Size => p.ram() as f64,
+                _ => p.layers().map(|l| l.cost.instructions).sum(),
+            };
+            let better = (over(&by_rows), goal(&by_rows)) < (over(&plan), goal(&plan));
+            if better && by_rows.flash() <= flash.max(plan.flash()) {
                 plan = by_rows;
             }
         }
@@ -198,17 +203,16 @@ fn values(g: &Graph, steps: &mut [Step]) -> Vec<Value> {
     values
 }
 
-/// Bytes that are in use while `id` is computed, if nothing else is: the caller's sample and result, operands and result.
-fn resident(g: &Graph, id: NodeId) -> u64 {
-    let caller = |id: NodeId| matches!(g.node(id).op, Op::Input | Op::Output);
-    let ports: u64 = g.order().iter().filter(|id| caller(**id)).map(|id| bytes(g, *id)).sum();
-    let own = g.operands(id).into_iter().map(|operand| (operand, caller(operand)));
-    let own = own.chain([(id, g.users(id).iter().any(|&user| caller(user)))]);
-    ports
-        + own
-            .filter(|(_, caller)| !caller)
-            .map(|(id, _)| bytes(g, id))
-            .sum::<u64>()
+/// Bytes that are in use while `nodes` are computed, as one step, if nothing else is: the caller's sample and result, operands, what
+/// is kept of the maps between the nodes, and result.
+fn resident(g: &Graph, nodes: &[NodeId]) -> u64 {
+    let port = |id: &NodeId| matches!(g.node(*id).op, Op::Input | Op::Output);
+    let ports = g.order().into_iter().filter(port);
+    let operands = g.operands(nodes[0]).into_iter().filter(|id| !port(id));
+    let result = nodes.last().copied().filter(|id| !stream::caller_holds(g, *id));
+    let whole: u64 = ports.chain(operands).chain(result).map(|id| bytes(g, id)).sum();
+    let between = nodes.windows(2).map(|pair| stream::kept(g, pair[0], pair[1]));
+    whole + between.sum::<u64>()
 }
 
 fn bytes(g: &Graph, id: NodeId) -> u64 {

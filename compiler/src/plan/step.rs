@@ -1,6 +1,6 @@
 //! A step of the plan: a node with its kernel, or several nodes that are computed row by row.
 
-use super::choose::{self, BALANCED_SCRATCH, Candidate, Wanted};
+use super::choose::{self, BALANCED_SCRATCH, Candidate, Excess, Outcome, Wanted};
 use super::cost::{self, Cost};
 use super::job::{self, Band};
 use super::stream::{self, Event, Keep, Rows};
@@ -46,10 +46,19 @@ pub struct Layer {
     pub cost: Cost,
     /// Every family, the chosen first, then by rank; those that refuse last.
     pub ranking: Vec<Candidate>,
-    /// Bytes of scratch that a balanced choice may take where memory is scarce.
-    pub room: u64,
     /// Bytes of its result that are kept at a time.
     pub bytes: u64,
+}
+
+impl Layer {
+    /// Whether a faster kernel lost for want of RAM.
+    pub fn is_cramped(&self) -> bool {
+        let lost = |c: &Candidate| match (c.excess, &c.outcome) {
+            (Some(Excess::Ram(..)), Outcome::Builds(cost)) => cost.instructions < self.cost.instructions,
+            _ => false,
+        };
+        self.ranking.iter().any(lost)
+    }
 }
 
 /// A call of a kernel.
@@ -131,10 +140,7 @@ struct Variant {
 pub fn request(g: &Graph, nodes: &[NodeId], names: &mut Names) -> Request {
     let mut request = Request {
         nodes: nodes.to_vec(),
-        resident: match nodes {
-            [node] => resident(g, *node),
-            _ => stream::resident(g, nodes),
-        },
+        resident: resident(g, nodes),
         kernels: vec![],
         rows: vec![],
         events: vec![],
@@ -252,7 +258,6 @@ pub fn build(g: &Graph, request: &Request, peak: u64, target: &Target, options: 
             kernel: first,
             cost,
             ranking,
-            room,
             bytes: match i + 1 < request.nodes.len() {
                 true => stream::kept(g, node, request.nodes[i + 1]),
                 false => bytes(g, node),

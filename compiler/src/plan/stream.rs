@@ -178,25 +178,6 @@ pub fn kept(g: &Graph, id: NodeId, user: NodeId) -> u64 {
     (most * view.row()) as u64 * u64::from(view.ty().bytes())
 }
 
-/// Bytes in use while `nodes` are computed row by row, if nothing else is.
-pub fn resident(g: &Graph, nodes: &[NodeId]) -> u64 {
-    let port = |id: NodeId| matches!(g.node(id).op, Op::Input | Op::Output);
-    let ports: u64 = g
-        .order()
-        .into_iter()
-        .filter(|id| port(*id))
-        .map(|id| bytes(g, id))
-        .sum();
-    let operand = g
-        .operands(nodes[0])
-        .into_iter()
-        .filter(|id| !port(*id))
-        .map(|id| bytes(g, id));
-    let between = nodes.windows(2).map(|pair| kept(g, pair[0], pair[1]));
-    let result = nodes.last().map(|&id| bytes(g, id));
-    ports + operand.chain(between).chain(result).sum::<u64>()
-}
-
 /// Parts `nodes` into steps so that as few bytes as can be are in use at a time, and of such ways the one with the fewest layers
 /// row by row. `scratch` is what each node's kernel takes by itself when it computes the whole map.
 pub fn groups(g: &Graph, nodes: &[NodeId], scratch: &[u64]) -> Vec<Range<usize>> {
