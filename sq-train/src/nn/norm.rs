@@ -10,6 +10,9 @@ use burn::tensor::{Device, Tensor};
 #[derive(Module, Debug)]
 pub struct Norm {
     inner: BatchNorm,
+    /// While statistics are averaged, the share of them that the next batch replaces.
+    #[module(skip)]
+    averaging: Option<f64>,
 }
 
 impl Norm {
@@ -17,18 +20,20 @@ impl Norm {
     pub fn new(channels: usize, device: &Device) -> Norm {
         Norm {
             inner: BatchNormConfig::new(channels).init(device),
+            averaging: None,
         }
     }
 
-    /// `x [batch, channels, ..]` normalised: on a training device by its own statistics, which the running ones follow;
-    /// else by the running ones.
+    /// `x [batch, channels, ..]` normalised: on a training device, or while statistics are averaged, by its own statistics, which
+    /// the running ones follow; else by the running ones.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let layer = &self.inner;
-        if !x.is_autodiff() {
+        if !x.is_autodiff() && self.averaging.is_none() {
             return layer.forward(x);
         }
         let (y, mean, variance) = ops::batch_norm(x, layer.gamma.val(), layer.beta.val(), layer.epsilon as f32);
-        let blend = |old: Tensor<1>, new: Tensor<1>| old * (1.0 - layer.momentum) + new.detach() * layer.momentum;
+        let weight = self.averaging.unwrap_or(layer.momentum);
+        let blend = |old: Tensor<1>, new: Tensor<1>| old * (1.0 - weight) + new.detach() * weight;
         layer
             .running_mean
             .update(blend(layer.running_mean.value_sync(), mean).detach());
@@ -38,9 +43,19 @@ impl Norm {
         y
     }
 
-    /// Sets how much of the running statistics the next batch replaces, 0 to 1; without a number, as usual.
-    pub fn follow(&mut self, weight: Option<f64>) {
-        self.inner.momentum = weight.unwrap_or(BatchNormConfig::new(1).momentum);
+    /// Lets the next batch replace this share of the running statistics, 0 to 1, off the training device too.
+    pub fn average(&mut self, weight: f64) {
+        self.averaging = Some(weight);
+    }
+
+    /// Takes the running statistics of the same layer off the training device.
+    pub fn adopt(&self, other: &Norm) {
+        let (own, other) = (&self.inner, &other.inner);
+        own.running_mean
+            .update(Tensor::from_inner(other.running_mean.value_sync()));
+        own.running_var
+            .update(Tensor::from_inner(other.running_var.value_sync()));
+        self.settle();
     }
 
     /// Makes the running statistics what the last batch made them; the framework holds an update back until they are read.
