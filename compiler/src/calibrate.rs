@@ -1,6 +1,6 @@
 //! The prices of a target's operations, fitted to measurements: every kernel family on a set of layers, in both languages.
 //!
-//! What a compiler makes of a family beyond the sum of its operations is a factor of its own, the geometric mean over the family's
+//! What a language's compiler makes of a family beyond the sum of its operations is a factor of its own, the geometric mean over the family's
 //! kernels. Prices are the solution of a least-squares problem: the shares by which predictions miss measurements, squared, are
 //! least, and no price is below 0. They are held close to those of before, which say what instructions there are: left free they
 //! take whatever fits a dozen layers (an addition for nothing on a Cortex-M4), and other layers are off by half. Prices and
@@ -10,9 +10,8 @@ use crate::bench;
 use crate::diag::{Code, Diag, Result};
 use crate::plan::{self, FAMILIES, cost};
 use crate::progress::{Progress, Silent};
-use crate::run::Lang;
 use crate::synth::{self, Form, HEAD, Spec, TAIL};
-use crate::target::{Cost, Run, Target};
+use crate::target::{Cost, Lang, Run, Target};
 use crate::{driver, import};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -39,6 +38,9 @@ const PULL: f64 = 20.0;
 
 type Vector = [f64; Cost::NAMES.len()];
 
+/// By language, what a family takes of the sum of its operations' prices.
+type Families = BTreeMap<(Lang, &'static str), f64>;
+
 /// A kernel that was measured.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -62,7 +64,7 @@ pub struct Calibration {
     /// In the order of [`Cost::NAMES`].
     pub prices: Vector,
     /// Factors of the families.
-    pub families: BTreeMap<&'static str, f64>,
+    pub families: Families,
     /// What was measured.
     pub samples: Vec<Sample>,
 }
@@ -82,20 +84,21 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
         let spec: Spec = layer.parse().map_err(|e| Diag::new(Code::Internal, e))?;
         let model = import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))?;
         for family in FAMILIES {
-            let options = plan::Options {
-                prefer: Some(family.name),
-                whole: true,
-                flash: Some(u64::MAX),
-                ram: Some(u64::MAX),
-                ..plan::Options::default()
-            };
-            let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ())?;
-            let added = |name: &str| name == TAIL || name.starts_with(HEAD);
-            let of_family = |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !added(&l.name);
-            for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s.last())) {
-                progress.begin(&format!("measure {} of {layer}", family.name), 1);
-                for lang in [Lang::Rust, Lang::C] {
-                    let figures = bench::measure_layer(&c, i, lang)?.figures;
+            progress.begin(&format!("measure {} of {layer}", family.name), 1);
+            for lang in Lang::ALL {
+                let options = plan::Options {
+                    lang,
+                    prefer: Some(family.name),
+                    whole: true,
+                    flash: Some(u64::MAX),
+                    ram: Some(u64::MAX),
+                    ..plan::Options::default()
+                };
+                let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ())?;
+                let added = |name: &str| name == TAIL || name.starts_with(HEAD);
+                let of_family = |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !added(&l.name);
+                for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s.last())) {
+                    let figures = bench::measure_layer(&c, i)?.figures;
                     samples.push(Sample {
                         layer,
                         family: family.name,
@@ -124,12 +127,12 @@ fn dot(a: &Vector, b: &Vector) -> f64 {
 const TURNS: usize = 20;
 
 /// Prices, and the factors of families.
-fn fit(samples: &[Sample], old: &Vector, pull: f64) -> (Vector, BTreeMap<&'static str, f64>) {
-    let mut families: BTreeMap<&'static str, f64> = samples.iter().map(|s| (s.family, 1.0)).collect();
+fn fit(samples: &[Sample], old: &Vector, pull: f64) -> (Vector, Families) {
+    let mut families: Families = samples.iter().map(|s| ((s.lang, s.family), 1.0)).collect();
     for _ in 0..TURNS {
         let prices = fit_prices(samples, &families, old, pull);
         for (family, factor) in &mut families {
-            let own = samples.iter().filter(|s| s.family == *family);
+            let own = samples.iter().filter(|s| (s.lang, s.family) == *family);
             let logs: Vec<f64> = own.map(|s| (s.measured / dot(&s.counts, &prices)).ln()).collect();
             *factor = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         }
@@ -144,12 +147,12 @@ fn hundredths(x: f64) -> f64 {
 }
 
 /// Least squares with prices of at least 0, by one coordinate after the other until nothing moves.
-fn fit_prices(samples: &[Sample], families: &BTreeMap<&str, f64>, old: &Vector, pull: f64) -> Vector {
+fn fit_prices(samples: &[Sample], families: &Families, old: &Vector, pull: f64) -> Vector {
     let n = old.len();
     let mut squares = vec![vec![0.0; n]; n];
     let mut right = vec![0.0; n];
     for sample in samples {
-        let factor = families[sample.family] / sample.measured;
+        let factor = families[&(sample.lang, sample.family)] / sample.measured;
         let share = sample.counts.map(|count| count * factor);
         for i in 0..n {
             right[i] += share[i];
@@ -181,7 +184,7 @@ fn fit_prices(samples: &[Sample], families: &BTreeMap<&str, f64>, old: &Vector, 
 
 impl Calibration {
     fn predicted(&self, s: &Sample) -> f64 {
-        dot(&s.counts, &self.prices) * self.families[s.family]
+        dot(&s.counts, &self.prices) * self.families[&(s.lang, s.family)]
     }
 
     /// By how much a prediction misses, as a share.
@@ -206,7 +209,7 @@ impl Calibration {
     fn miss_of_best(&self) -> f64 {
         let of =
             |layer: &'static str, lang: Lang| self.samples.iter().filter(move |s| s.layer == layer && s.lang == lang);
-        let best = LAYERS.iter().flat_map(|l| [(l, Lang::Rust), (l, Lang::C)]);
+        let best = LAYERS.iter().flat_map(|l| Lang::ALL.map(|lang| (l, lang)));
         let best = best.filter_map(|(l, lang)| of(l, lang).min_by(|a, b| a.measured.total_cmp(&b.measured)));
         best.map(|s| self.miss(s).abs()).fold(0.0, f64::max)
     }
@@ -214,7 +217,7 @@ impl Calibration {
     /// What the cheapest kernels by prediction cost beyond the best, as a share of these, over all layers and languages.
     fn regret(&self) -> f64 {
         let (mut chosen, mut best) = (0.0, 0.0);
-        for (layer, lang) in LAYERS.iter().flat_map(|l| [(l, Lang::Rust), (l, Lang::C)]) {
+        for (layer, lang) in LAYERS.iter().flat_map(|l| Lang::ALL.map(|lang| (l, lang))) {
             let of = || self.samples.iter().filter(|s| s.layer == *layer && s.lang == lang);
             let pick = of().min_by(|a, b| self.predicted(a).total_cmp(&self.predicted(b)));
             let least = of().map(|s| s.measured).reduce(f64::min);
@@ -260,9 +263,11 @@ impl Calibration {
         for (name, price) in Cost::NAMES.iter().zip(self.prices) {
             let _ = writeln!(text, "{name} = {price}");
         }
-        text += "\n[cost.families]\n";
-        for (name, factor) in &self.families {
-            let _ = writeln!(text, "{name} = {factor}");
+        for lang in Lang::ALL {
+            let _ = writeln!(text, "\n[cost.{}]", lang.to_string().to_lowercase());
+            for ((_, name), factor) in self.families.iter().filter(|((of, _), _)| *of == lang) {
+                let _ = writeln!(text, "{name} = {factor}");
+            }
         }
         text
     }
@@ -337,7 +342,7 @@ mod tests {
         let c = Calibration {
             target: "cortex-m0".into(),
             prices: [1.5; Cost::NAMES.len()],
-            families: BTreeMap::from([("scalar", 0.5)]),
+            families: BTreeMap::from([((Lang::Rust, "scalar"), 0.5), ((Lang::C, "scalar"), 0.75)]),
             samples: vec![],
         };
         let file = "doc = \"x\"\n\n# About the run.\n[run]\nkind = \"host\"\n\n# Old.\n# Older.\n[cost]\nalu = 1\n";
@@ -349,7 +354,7 @@ mod tests {
         assert!(
             !new.contains("Old")
                 && new.contains("[cost]\nalu = 1.5\nshift = 1.5\n")
-                && new.ends_with("[cost.families]\nscalar = 0.5\n"),
+                && new.ends_with("\n\n[cost.rust]\nscalar = 0.5\n\n[cost.c]\nscalar = 0.75\n"),
             "{new}"
         );
         assert_eq!(c.replace(&new), new);

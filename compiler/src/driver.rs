@@ -9,7 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
-use crate::target::Target;
+use crate::target::{Lang, Target};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -24,6 +24,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// The code, in no language yet.
     pub program: Program,
+    /// The language that its kernels were chosen for.
+    pub lang: Lang,
     /// What it is compiled for.
     pub target: Target,
     /// The target's name.
@@ -124,6 +126,7 @@ fn lowered(
         graph,
         plan,
         program,
+        lang: options.lang,
         target,
         target_name: target_name.to_owned(),
         variants: vec![],

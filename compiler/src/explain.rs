@@ -8,7 +8,6 @@ use crate::inspect;
 use crate::plan::cost::Cost;
 use crate::plan::{self, BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, FAMILIES, Optimize, Outcome, Step};
 use crate::progress::{Progress, Silent};
-use crate::run::Lang;
 use crate::table::{Align, Table, grouped};
 use serde::Serialize;
 use std::fmt;
@@ -131,17 +130,11 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
     }
 }
 
-/// Builds every kernel of every layer in `lang` and measures it, alone, into `e`, the explanation of `c`.
+/// Builds every kernel of every layer and measures it, alone, into `e`, the explanation of `c`.
 ///
 /// # Errors
 /// A missing tool, or a build or a run that fails.
-pub fn measure(
-    e: &mut Explanation,
-    c: &Compiled,
-    options: &plan::Options,
-    lang: Lang,
-    progress: &dyn Progress,
-) -> Result<()> {
+pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progress: &dyn Progress) -> Result<()> {
     for family in FAMILIES {
         // Budgets are of no interest here: each kernel is a program of its own.
         let options = plan::Options {
@@ -156,7 +149,7 @@ pub fn measure(
             let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
                 progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
-                let row = bench::measure_layer(&preferred, i, lang)?;
+                let row = bench::measure_layer(&preferred, i)?;
                 let time = || row.microseconds.map(|t| Measured::Microseconds(t.median));
                 kernel.measured = row.figures.instructions.map(Measured::Instructions).or_else(time);
             }

@@ -10,7 +10,8 @@ use crate::ir::{Elem, Graph, Op, Ty};
 use crate::kir::{Kernel, Program, Role};
 use crate::plan::{Layer, Step};
 use crate::reference::Reference;
-use crate::run::{self, Built, Lang, Unit};
+use crate::run::{self, Built, Unit};
+use crate::target::Lang;
 use rayon::prelude::*;
 use std::path::Path;
 use tempfile::TempDir;
@@ -98,9 +99,9 @@ pub fn vectors(path: &Path, c: &Compiled, samples: &Samples) -> Result<Vectors> 
     Ok(v)
 }
 
-/// The package in `lang`. A crate gets the `Model` trait by `dep`; `flags` are those of the command line that bear on the
+/// The package of `c` in its language. A crate gets the `Model` trait by `dep`; `flags` are those of the command line that bear on the
 /// code.
-pub fn package(c: &Compiled, lang: Lang, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
+pub fn package(c: &Compiled, dep: &RuntimeDep, flags: &str, vectors: Vectors) -> Files {
     let meta = meta(c, flags, vectors);
     let metas: Vec<Meta> = c
         .variants
@@ -109,7 +110,7 @@ pub fn package(c: &Compiled, lang: Lang, dep: &RuntimeDep, flags: &str, vectors:
         .collect();
     let variants = c.variants.iter().map(|v| &v.program).zip(&metas);
     let variants: Vec<Variant> = variants.map(|(program, meta)| Variant { program, meta }).collect();
-    match (&c.target.dispatch, lang) {
+    match (&c.target.dispatch, c.lang) {
         (None, Lang::Rust) => emit::rust::emit(&c.program, &meta, dep),
         (None, Lang::C) => emit::c::emit(&c.program, &meta),
         (Some(d), Lang::Rust) => emit::rust::emit_dispatch(&c.program, &meta, &variants, d, dep),
@@ -121,29 +122,29 @@ pub fn package(c: &Compiled, lang: Lang, dep: &RuntimeDep, flags: &str, vectors:
 ///
 /// # Errors
 /// A missing tool, or the compiler's complaints.
-pub fn build(c: &Compiled, lang: Lang, work: &Path) -> Result<Built> {
-    let files = package(c, lang, &RuntimeDep::Standalone, "", Vectors::default());
-    build_files(c, &c.program, &files, lang, work)
+pub fn build(c: &Compiled, work: &Path) -> Result<Built> {
+    let files = package(c, &RuntimeDep::Standalone, "", Vectors::default());
+    build_files(c, &c.program, &files, work)
 }
 
 /// Builds `part` of the program of `c` likewise.
 ///
 /// # Errors
 /// As for [`build`].
-pub fn build_part(c: &Compiled, part: &Program, lang: Lang, work: &Path) -> Result<Built> {
+pub fn build_part(c: &Compiled, part: &Program, work: &Path) -> Result<Built> {
     let meta = meta(c, "", Vectors::default());
-    let files = match lang {
+    let files = match c.lang {
         Lang::Rust => emit::rust::emit(part, &meta, &RuntimeDep::Standalone),
         Lang::C => emit::c::emit(part, &meta),
     };
-    build_files(c, part, &files, lang, work)
+    build_files(c, part, &files, work)
 }
 
-fn build_files(c: &Compiled, program: &Program, files: &Files, lang: Lang, work: &Path) -> Result<Built> {
+fn build_files(c: &Compiled, program: &Program, files: &Files, work: &Path) -> Result<Built> {
     let unit = Unit {
         files: &files.0,
         name: &emit::names::snake(&c.model.name),
-        lang,
+        lang: c.lang,
         input: &program.input,
         output: &program.output,
     };

@@ -3,6 +3,7 @@
 use crate::diag::{Code, Diag, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What the compiler knows about a device.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -138,6 +139,30 @@ fn operations(source: &str) -> impl Iterator<Item = String> + '_ {
         .map(String::from)
 }
 
+/// The language of generated code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lang {
+    /// A crate.
+    #[default]
+    Rust,
+    /// C99 sources.
+    C,
+}
+
+impl Lang {
+    /// Both.
+    pub const ALL: [Lang; 2] = [Lang::Rust, Lang::C];
+}
+
+impl fmt::Display for Lang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lang::Rust => "Rust",
+            Lang::C => "C",
+        })
+    }
+}
+
 /// Limits in bytes; absent where the device has plenty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,9 +262,12 @@ pub struct Cost {
     /// Setting up a loop.
     pub enter: f64,
     /// By kernel family, the share of the sum of its operations' prices that its code takes, where that is not 1: compilers
-    /// unroll the loops of one and spill the registers of another.
+    /// unroll the loops of one and spill the registers of another, and rustc and C compilers not those of the same.
     #[serde(default)]
-    pub families: BTreeMap<String, f64>,
+    pub rust: BTreeMap<String, f64>,
+    /// The same for C.
+    #[serde(default)]
+    pub c: BTreeMap<String, f64>,
 }
 
 impl Cost {
@@ -248,9 +276,13 @@ impl Cost {
         "alu", "shift", "mul", "wide", "select", "float", "popcount", "load", "store", "address", "turn", "enter",
     ];
 
-    /// A family's share.
-    pub fn family(&self, name: &str) -> f64 {
-        self.families.get(name).copied().unwrap_or(1.0)
+    /// A family's share in a language.
+    pub fn family(&self, lang: Lang, name: &str) -> f64 {
+        let shares = match lang {
+            Lang::Rust => &self.rust,
+            Lang::C => &self.c,
+        };
+        shares.get(name).copied().unwrap_or(1.0)
     }
 
     /// The prices in the order of [`Cost::NAMES`].

@@ -4,7 +4,8 @@
 use sqc::emit::{self, Meta, RuntimeDep};
 use sqc::kir::build::{Builder, idx, int, splat};
 use sqc::kir::{Arg, BinOp, Buf, Call, Expr, Pool, Port, Program, Role, Ty, UnOp, VecOp, eval, verify};
-use sqc::run::{self, Lang, Unit};
+use sqc::run::{self, Unit};
+use sqc::target::Lang;
 use sqc::target::{Run, Simd, Target};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -242,7 +243,7 @@ fn every_operation_is_the_interpreters() {
             simd: target.simd.clone(),
             ..Meta::default()
         };
-        for lang in [Lang::Rust, Lang::C] {
+        for lang in Lang::ALL {
             let files = match lang {
                 Lang::Rust => emit::rust::emit(&p, &meta, &RuntimeDep::Standalone),
                 Lang::C => emit::c::emit(&p, &meta),

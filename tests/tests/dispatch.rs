@@ -4,14 +4,17 @@ use sq_tests::committed;
 use sq_tests::tools::{require_target, require_tool};
 use sqc::ir::eval::{self, Tensor};
 use sqc::progress::Silent;
-use sqc::run::Lang;
-use sqc::target::{Run, Target};
+use sqc::target::{Lang, Run, Target};
 use sqc::{data, driver, package, plan};
 
 /// Instructions of one inference on each processor, where they are counted; the results are the interpreter's on all.
 fn run(target: &str, emulator: &str, sysroot: &str, processors: &[&str], lang: Lang) -> Vec<Option<u64>> {
     let model = driver::read(&committed("lenet5_int8"), None).expect("the model is sound");
-    let c = driver::compile(model, target, &plan::Options::default(), &Silent, &mut |_, _, _| ());
+    let options = plan::Options {
+        lang,
+        ..plan::Options::default()
+    };
+    let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ());
     let mut c = c.expect("it compiles");
     let samples = data::synthetic(&package::input_ty(&c.graph), 3);
     let elem = package::input_ty(&c.graph).elem;
@@ -24,7 +27,7 @@ fn run(target: &str, emulator: &str, sysroot: &str, processors: &[&str], lang: L
             cpu: processor.to_string(),
             sysroot: sysroot.into(),
         };
-        let built = package::build(&c, lang, &work.path().join(processor)).unwrap_or_else(|e| panic!("{}", e[0]));
+        let built = package::build(&c, &work.path().join(processor)).unwrap_or_else(|e| panic!("{}", e[0]));
         let got = built
             .infer(&samples.bytes)
             .unwrap_or_else(|e| panic!("{processor}: {}", e[0]));
@@ -46,7 +49,7 @@ fn arm_takes_products_of_bytes_where_they_are() {
     if !require_target(&Target::load("aarch64-multi").expect("a target")) {
         return;
     }
-    for lang in [Lang::Rust, Lang::C] {
+    for lang in Lang::ALL {
         // Of 2012 without, of 2018 with dot products, and all that QEMU has: products of matrices, too.
         let counts = run(
             "aarch64-multi",
@@ -65,7 +68,7 @@ fn x86_needs_nothing_beyond_sse2() {
     if !cfg!(target_arch = "x86_64") || !require_target(&target) || !require_tool("qemu-x86_64") {
         return;
     }
-    for lang in [Lang::Rust, Lang::C] {
+    for lang in Lang::ALL {
         // The first of all, and all that QEMU has: AVX2 since version 7.2.
         run("x86_64-multi", "qemu-x86_64", "/", &["qemu64", "max"], lang);
     }

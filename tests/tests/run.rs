@@ -2,7 +2,8 @@
 
 use sq_tests::tools::require_target;
 use sqc::kir::{Port, Ty};
-use sqc::run::{self, Lang, Unit};
+use sqc::run::{self, Unit};
+use sqc::target::Lang;
 use sqc::target::{Run, Target};
 use std::collections::BTreeMap;
 

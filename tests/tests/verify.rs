@@ -3,9 +3,8 @@
 use sq_tests::tools::require_target;
 use sq_tests::{MODELS, committed};
 use sqc::progress::Silent;
-use sqc::run::Lang;
 use sqc::synth::{self, Form};
-use sqc::target::Target;
+use sqc::target::{Lang, Target};
 use sqc::{data, driver, package, plan, verify};
 use std::path::Path;
 
@@ -20,19 +19,27 @@ fn check_plan(path: &Path, target: &str, samples: usize, optimize: plan::Optimiz
         return 0;
     }
     let m = driver::read(path, None).expect("the model is sound");
-    let options = plan::Options {
-        optimize,
-        ..plan::Options::default()
-    };
-    let c = driver::compile(m, target, &options, &Silent, &mut |_, _, _| ());
-    let c = c.unwrap_or_else(|e| panic!("{} for {target}: {}", path.display(), e[0]));
-    let samples = data::synthetic(&package::input_ty(&c.graph), samples);
-    let (report, findings) = verify::verify(path, &c, &[Lang::Rust, Lang::C], &samples, &Silent)
+    let samples = data::synthetic(&package::input_ty(&m.graph), samples);
+    let programs = Lang::ALL.map(|lang| {
+        let options = plan::Options {
+            lang,
+            optimize,
+            ..plan::Options::default()
+        };
+        let c = driver::compile(m.clone(), target, &options, &Silent, &mut |_, _, _| ());
+        c.unwrap_or_else(|e| panic!("{} for {target}: {}", path.display(), e[0]))
+    });
+    let (report, findings) = verify::verify(path, &programs, &samples, &Silent)
         .unwrap_or_else(|e| panic!("{} on {target}: {}", path.display(), e[0]));
     assert_eq!(findings, [], "{} on {target}:\n{report}", path.display());
     assert_eq!(report.runs.len(), 4);
     assert!(report.runs[2..].iter().all(|r| r.agree == samples.count()), "{report}");
-    let by_rows = c.plan.steps.iter().map(|s| s.layers.len()).filter(|layers| *layers > 1);
+    let by_rows = programs[0]
+        .plan
+        .steps
+        .iter()
+        .map(|s| s.layers.len())
+        .filter(|layers| *layers > 1);
     by_rows.sum()
 }
 

@@ -11,7 +11,7 @@ use crate::inspect;
 use crate::kir::{Port, Program};
 use crate::package;
 use crate::plan;
-use crate::run::{Figures, Lang};
+use crate::run::Figures;
 use crate::synth::{HEAD, TAIL};
 use crate::table::{Align, Table, grouped};
 use crate::target::Run;
@@ -83,15 +83,15 @@ pub enum Scope {
     Layers,
 }
 
-/// Builds and measures a model in `lang`. Programs are kept under `keep`, if that is given.
+/// Builds and measures a model. Programs are kept under `keep`, if that is given.
 ///
 /// # Errors
 /// A missing tool, or a build or a run that fails.
-pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> Result<Vec<Row>> {
+pub fn measure(c: &Compiled, scope: Scope, keep: Option<&Path>) -> Result<Vec<Row>> {
     let mut rows = vec![];
     if scope != Scope::Layers {
         let sample = data::synthetic(&package::input_ty(&c.graph), 1);
-        rows.push(one(c, None, &c.program, sample.get(0), lang, keep)?);
+        rows.push(one(c, None, &c.program, sample.get(0), keep)?);
     }
     if scope != Scope::Network {
         let added = |name: &str| name == TAIL || name.starts_with(&format!("{HEAD}."));
@@ -100,7 +100,7 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
                 continue;
             }
             if let Some((program, operand)) = layer::alone(c, i) {
-                rows.push(one(c, Some(i), &program, &operand, lang, keep)?);
+                rows.push(one(c, Some(i), &program, &operand, keep)?);
             }
         }
     }
@@ -114,26 +114,19 @@ pub fn measure(c: &Compiled, lang: Lang, scope: Scope, keep: Option<&Path>) -> R
 ///
 /// # Panics
 /// If the step has two operands.
-pub fn measure_layer(c: &Compiled, i: usize, lang: Lang) -> Result<Row> {
+pub fn measure_layer(c: &Compiled, i: usize) -> Result<Row> {
     let (program, operand) = layer::alone(c, i).expect("layers of a choice of kernels read one operand");
-    one(c, Some(i), &program, &operand, lang, None)
+    one(c, Some(i), &program, &operand, None)
 }
 
 /// The figures of `program`, which is that of `c`, or of its step of this number.
-fn one(
-    c: &Compiled,
-    step: Option<usize>,
-    program: &Program,
-    sample: &[u8],
-    lang: Lang,
-    keep: Option<&Path>,
-) -> Result<Row> {
+fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep: Option<&Path>) -> Result<Row> {
     let step = step.map(|i| &c.plan.steps[i]);
     let work = package::scratch()?;
     let directory = match keep {
         None => work.path().to_owned(),
         Some(keep) => {
-            let lang = lang.to_string();
+            let lang = c.lang.to_string();
             let layer = step.map_or("network".to_owned(), plan::Step::name);
             let parts = [c.model.name.as_str(), &layer, &c.target_name, &lang];
             keep.join(parts.map(emit::names::snake).join("-"))
@@ -144,8 +137,8 @@ fn one(
     // A program is started in its own directory, where a relative path leads elsewhere.
     let directory = directory.canonicalize().map_err(failed)?;
     let built = match step {
-        None => package::build(c, lang, &directory)?,
-        Some(_) => package::build_part(c, program, lang, &directory)?,
+        None => package::build(c, &directory)?,
+        Some(_) => package::build_part(c, program, &directory)?,
     };
     let figures = built.measure(sample)?;
     let microseconds = match c.target.run {
@@ -161,7 +154,7 @@ fn one(
         layer: step.map(plan::Step::name),
         kernel: step.map(plan::Step::family),
         target: c.target_name.clone(),
-        lang: lang.to_string(),
+        lang: c.lang.to_string(),
         macs,
         weights: program.kernels.iter().map(package::weight_bytes).sum(),
         arena: match step {

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use sqc::inspect::Expect;
-use sqc::{plan, run};
+use sqc::{plan, target};
 use std::path::PathBuf;
 
 /// The model, and what is known about it.
@@ -66,8 +66,9 @@ enum Goal {
 
 impl Plan {
     /// For the planner.
-    pub fn options(&self) -> plan::Options {
+    pub fn options(&self, lang: target::Lang) -> plan::Options {
         plan::Options {
+            lang,
             optimize: match self.optimize {
                 Goal::Speed => plan::Optimize::Speed,
                 Goal::Size => plan::Optimize::Size,
@@ -103,11 +104,11 @@ pub enum Lang {
     C,
 }
 
-impl From<Lang> for run::Lang {
+impl From<Lang> for target::Lang {
     fn from(lang: Lang) -> Self {
         match lang {
-            Lang::Rust => run::Lang::Rust,
-            Lang::C => run::Lang::C,
+            Lang::Rust => target::Lang::Rust,
+            Lang::C => target::Lang::C,
         }
     }
 }
@@ -125,11 +126,11 @@ pub enum Langs {
 
 impl Langs {
     /// The languages.
-    pub fn list(self) -> &'static [run::Lang] {
+    pub fn list(self) -> &'static [target::Lang] {
         match self {
-            Langs::Rust => &[run::Lang::Rust],
-            Langs::C => &[run::Lang::C],
-            Langs::Both => &[run::Lang::Rust, run::Lang::C],
+            Langs::Rust => &[target::Lang::Rust],
+            Langs::C => &[target::Lang::C],
+            Langs::Both => &[target::Lang::Rust, target::Lang::C],
         }
     }
 }

@@ -51,12 +51,15 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     };
     let mut all = Measurements::default();
     for (model, scope) in args.models()? {
-        // A layer by itself has no map to keep rows of.
-        let options = plan::Options {
-            whole: scope == Scope::Layers,
-            ..args.plan.options()
-        };
-        for target in &targets {
+        for (target, &lang) in targets
+            .iter()
+            .flat_map(|t| args.lang.list().iter().map(move |l| (t, l)))
+        {
+            // A layer by itself has no map to keep rows of.
+            let options = plan::Options {
+                whole: scope == Scope::Layers,
+                ..args.plan.options(lang)
+            };
             let compiled = driver::compile(model.clone(), target, &options, bar, &mut |_, _, _| ());
             let compiled = match compiled {
                 Err(findings)
@@ -73,11 +76,8 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
                 }
                 other => other?,
             };
-            for &lang in args.lang.list() {
-                bar.begin(&format!("measure {} {target} {lang}", model.name), 1);
-                all.rows
-                    .extend(bench::measure(&compiled, lang, scope, args.keep.as_deref())?);
-            }
+            bar.begin(&format!("measure {} {target} {lang}", model.name), 1);
+            all.rows.extend(bench::measure(&compiled, scope, args.keep.as_deref())?);
         }
     }
     match args.markdown {

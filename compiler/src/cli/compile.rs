@@ -8,7 +8,6 @@ use sqc::emit::{self, RuntimeDep};
 use sqc::inspect::{self, Inspection};
 use sqc::package;
 use sqc::progress::Progress;
-use sqc::run::Lang;
 use sqc::{data, table};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     let compiled = driver::compile(
         model,
         &args.target,
-        &args.plan.options(),
+        &args.plan.options(args.lang.into()),
         bar,
         &mut |form, step, text| {
             dump.show(form, step, text);
@@ -90,18 +89,12 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
 
     bar.begin("write", 1);
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(&compiled.model.name));
-    let files = package::package(
-        &compiled,
-        args.lang.into(),
-        &args.runtime(&out)?,
-        &args.flags(),
-        vectors,
-    );
+    let files = package::package(&compiled, &args.runtime(&out)?, &args.flags(), vectors);
     emit::write(&files, &out)?;
 
     let summary = Summary {
         out: out.display().to_string(),
-        lang: Lang::from(args.lang).to_string(),
+        lang: compiled.lang.to_string(),
         target: args.target.clone(),
         files: files.0.keys().cloned().collect(),
         // One arena for whatever is picked at run time, and the constants of all.

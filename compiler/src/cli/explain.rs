@@ -18,8 +18,8 @@ pub struct Args {
     /// Builds every kernel of every layer and measures it: instructions in emulators, time on this machine.
     #[arg(long)]
     measure: bool,
-    /// Language of what is measured.
-    #[arg(long, value_enum, value_name = "LANG", default_value = "rust", requires = "measure")]
+    /// Language of the generated code.
+    #[arg(long, value_enum, value_name = "LANG", default_value = "rust")]
     lang: args::Lang,
     /// Prints the rankings as JSON.
     #[arg(long)]
@@ -29,11 +29,11 @@ pub struct Args {
 pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     bar.begin("read", 1);
     let model = driver::read(&args.model.path, args.model.expect())?;
-    let options = args.plan.options();
+    let options = args.plan.options(args.lang.into());
     let compiled = driver::compile(model, &args.target, &options, bar, &mut |_, _, _| ())?;
     let mut explanation = explain::explain(&compiled, &options);
     if args.measure {
-        explain::measure(&mut explanation, &compiled, &options, args.lang.into(), bar)?;
+        explain::measure(&mut explanation, &compiled, &options, bar)?;
     }
     print(&explanation, args.json, bar)
 }

@@ -45,13 +45,17 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
     bar.begin("read", 1);
     let model = driver::read(&args.model.path, args.model.expect())?;
     let inspection = inspect::inspect(&model);
-    let compiled = driver::compile(model, &args.target, &args.plan.options(), bar, &mut |_, _, _| ())?;
+    let compile = |&lang| {
+        let options = args.plan.options(lang);
+        driver::compile(model.clone(), &args.target, &options, bar, &mut |_, _, _| ())
+    };
+    let programs: Vec<_> = args.lang.list().iter().map(compile).collect::<Result<_>>()?;
 
-    let emulated = compiled.target.run != Run::Host;
+    let emulated = programs[0].target.run != Run::Host;
     let limit = args
         .limit
         .map_or(if emulated { EMULATED } else { usize::MAX }, |n| n as usize);
-    let input = package::input_ty(&compiled.model.graph);
+    let input = package::input_ty(&model.graph);
     let samples = match (&args.data, data::default_dir()) {
         (Some(set), _) => data::load(set, &input, limit)?,
         // The default set is used where it fits the model.
@@ -60,7 +64,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         }
         (None, None) => data::synthetic(&input, SYNTHETIC.min(limit)),
     };
-    let (report, findings) = verify::verify(&args.model.path, &compiled, args.lang.list(), &samples, bar)?;
+    let (report, findings) = verify::verify(&args.model.path, &programs, &samples, bar)?;
     let verification = Verification {
         passed: findings.is_empty(),
         errors: render::json(&findings),

@@ -162,6 +162,18 @@ pub const FAMILIES: &[Family] = &[
         build: |job| Code::FOUR_TRITS.in_strips().build(job),
     },
     Family {
+        name: "sums-243",
+        doc: "five ternary weights at a time, in a byte, as an index of a table of sums",
+        refuses: |job| Code::FIVE_TRITS.refuses(job),
+        build: |job| Code::FIVE_TRITS.build(job),
+    },
+    Family {
+        name: "sums-243-strips",
+        doc: "five ternary weights at a time, in a byte, as an index of a table of sums, each for all rows of the kernel",
+        refuses: |job| Code::FIVE_TRITS.in_strips().refuses(job),
+        build: |job| Code::FIVE_TRITS.in_strips().build(job),
+    },
+    Family {
         name: "words",
         doc: "packed weights, shifted out of words of 32",
         refuses: words::refuses,

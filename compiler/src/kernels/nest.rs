@@ -33,6 +33,8 @@ pub struct Job<'a> {
     pub least: i64,
     /// Greatest magnitude of any channel's sum, where sums are integers.
     pub greatest: i64,
+    /// Bytes of RAM that there are for the kernel's own use. What needs more is built all the same; what can do with less does.
+    pub scratch: u64,
     /// The target's vector operations.
     pub simd: &'a Simd,
 }

@@ -37,6 +37,8 @@ impl Code {
     pub const TWO_TRITS: Code = Code::new(Depth::Ternary, 2, 4);
     /// Four ternary weights: 81 sums.
     pub const FOUR_TRITS: Code = Code::new(Depth::Ternary, 4, 7);
+    /// Five ternary weights, a byte: 243 sums.
+    pub const FIVE_TRITS: Code = Code::new(Depth::Ternary, 5, 8);
 
     const fn new(depth: Depth, digits: usize, bits: usize) -> Code {
         Code {
@@ -53,8 +55,11 @@ impl Code {
     }
 }
 
-/// Bytes of tables that lie in RAM at a time, unless one word of indices needs more.
+/// Bytes of tables that lie in RAM at a time where there is room, unless one word of indices needs more.
 const TABLES: usize = 4096;
+
+/// Bytes of a sum, and of an entry of a table.
+const WORD_BYTES: usize = WORD / 8;
 
 /// Indices added in straight-line code.
 const STRAIGHT: usize = 16;
@@ -107,7 +112,7 @@ impl Code {
         let mut b = Builder::new(&job.name, &job.doc);
         let x = b.param("x", given.x.ty(), given.x.elements(), Role::In, given.x_range);
         let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
-        let shape = Shape::of(self, job);
+        let shape = Shape::of(self, job, windows.as_ref().map_or(0, Job::taps));
         let scratch =
             |b: &mut Builder, name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
         let weights = b.constants("weights", Ty::U32, shape.indices(job));
@@ -122,7 +127,7 @@ impl Code {
             window,
             weights,
             tables: scratch(&mut b, "tables", shape.pitch() * self.stride()),
-            sums: scratch(&mut b, "sums", shape.strips() * shape.rows * shape.row()),
+            sums: scratch(&mut b, "sums", shape.sums()),
             shape,
         };
         if let Some(window) = &kernel.window {
@@ -186,23 +191,26 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn of(code: &'a Code, job: &Job) -> Self {
+    /// `window` words are copied.
+    fn of(code: &'a Code, job: &Job, window: usize) -> Self {
         let pool = job.pool.map_or([1, 1], |p| p.size);
         let halves = halves(job);
         let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields());
-        let tables_in_word = if halves == Halves::Tables { 2 } else { 1 };
-        let room = TABLES * tables_in_word / (4 * code.fields() * code.stride());
-        let most = (STRAIGHT / code.fields()).min(room).max(1);
-        let straight = (1..=most).rev().find(|n| words.is_multiple_of(*n));
-        Shape {
+        let mut shape = Shape {
             code,
             halves,
             pool,
             outputs: job.y.c,
             words,
-            straight: straight.expect("1 divides"),
+            straight: 1,
             rows: if code.strips { job.x.h + reach(job) } else { pool[0] },
-        }
+        };
+        let taken = WORD_BYTES * (shape.sums() + window);
+        let free = usize::try_from(job.scratch).unwrap_or(usize::MAX).saturating_sub(taken);
+        let room = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * code.fields() * code.stride());
+        let most = (STRAIGHT / code.fields()).min(room).max(1);
+        shape.straight = (1..=most).rev().find(|n| words.is_multiple_of(*n)).expect("1 divides");
+        shape
     }
 
     /// Sums that share a word.
@@ -237,6 +245,11 @@ impl<'a> Shape<'a> {
         } else {
             self.pool[1]
         }
+    }
+
+    /// All sums.
+    fn sums(&self) -> usize {
+        self.strips() * self.rows * self.row()
     }
 
     /// Elements of a row of sums.
@@ -634,7 +647,13 @@ mod tests {
 
     #[test]
     fn the_reflected_code_meets_every_index_once() {
-        for code in [Code::FOUR_BITS, Code::EIGHT_BITS, Code::TWO_TRITS, Code::FOUR_TRITS] {
+        for code in [
+            Code::FOUR_BITS,
+            Code::EIGHT_BITS,
+            Code::TWO_TRITS,
+            Code::FOUR_TRITS,
+            Code::FIVE_TRITS,
+        ] {
             let radix = code.radix() as i64;
             let mut index = 0;
             let mut seen = BTreeSet::from([0]);

@@ -62,6 +62,15 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Scratch that a kernel may take.
+    fn room(&self) -> u64 {
+        let ram = self.ram.saturating_sub(self.resident);
+        match self.balanced && self.scarce {
+            true => ram.min(self.scratch),
+            false => ram,
+        }
+    }
+
     /// The first limit that a kernel of this cost exceeds.
     pub fn excess(&self, c: &Cost) -> Option<Excess> {
         let (ram, extra) = (self.resident + c.scratch, c.flash().saturating_sub(self.smallest));
@@ -124,12 +133,20 @@ pub struct Wanted {
 /// All families' answers, best first, and the best one's kernel.
 pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options) -> Result<(Vec<Candidate>, Kernel)> {
     let (id, name, band) = (wanted.node, wanted.name.as_str(), wanted.band);
+    let mut limits = Limits {
+        balanced: options.optimize == Optimize::Balanced,
+        scarce: options.flash.or(target.memory.flash).is_some(),
+        smallest: 0,
+        scratch: wanted.room,
+        resident: wanted.resident + super::STACK_RESERVE,
+        ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),
+    };
     let mut built: Vec<(&'static str, Cost, Kernel)> = vec![];
     let mut refused: Vec<Candidate> = vec![];
     let mut finish = |family, mut kernel: Kernel| {
         pass::run(&mut kernel, target, &mut |_, _| {})?;
         let mut cost = cost::of(&kernel, &target.cost);
-        cost.instructions *= target.cost.family(family);
+        cost.instructions *= target.cost.family(options.lang, family);
         built.push((family, cost, kernel));
         Ok::<(), Vec<Diag>>(())
     };
@@ -151,7 +168,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
             join::build(name, &job::describe(g, id, None), x, bounds, y, join),
         )?;
     } else {
-        let job = job::linear(g, id, name.to_string(), band, &target.simd)?;
+        let job = job::linear(g, id, name.to_string(), band, limits.room(), &target.simd)?;
         let refusals: Vec<Option<String>> = FAMILIES.iter().map(|f| (f.refuses)(&job)).collect();
         let preferred = |(f, why): (&Family, &Option<String>)| why.is_none() && options.prefer == Some(f.name);
         let settled = FAMILIES.iter().zip(&refusals).any(preferred);
@@ -168,14 +185,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
             }
         }
     }
-    let limits = Limits {
-        balanced: options.optimize == Optimize::Balanced,
-        scarce: options.flash.or(target.memory.flash).is_some(),
-        smallest: built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0),
-        scratch: wanted.room,
-        resident: wanted.resident + super::STACK_RESERVE,
-        ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),
-    };
+    limits.smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
     let rank = |c: &Cost| {
         let (goal, then) = match options.optimize {
             Optimize::Size => (c.flash() as f64, c.instructions),

@@ -32,11 +32,18 @@ pub fn operand_range(g: &Graph, operand: NodeId, x: View) -> (i64, i64) {
     }
 }
 
-/// The job of a linear node, or of a part of it.
+/// The job of a linear node, or of a part of it, with so many bytes of RAM for its own use.
 ///
 /// # Errors
 /// If the node has no kernel: it is not linear, or packed signs would be the network's result.
-pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, band: Option<Band>, simd: &'a Simd) -> Result<Job<'a>, Diag> {
+pub fn linear<'a>(
+    g: &'a Graph,
+    id: NodeId,
+    name: String,
+    band: Option<Band>,
+    scratch: u64,
+    simd: &'a Simd,
+) -> Result<Job<'a>, Diag> {
     let node = g.node(id);
     let Op::Linear {
         weights,
@@ -81,6 +88,7 @@ pub fn linear<'a>(g: &'a Graph, id: NodeId, name: String, band: Option<Band>, si
         x_range,
         least,
         greatest,
+        scratch,
         simd,
     })
 }

@@ -11,7 +11,7 @@ use crate::diag::{Code, Diag, Result};
 use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
-use crate::target::Target;
+use crate::target::{Lang, Target};
 pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
 use memory::{Memory, Value};
 use rayon::prelude::*;
@@ -35,6 +35,8 @@ pub enum Optimize {
 /// What the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// The language of the code to come: compilers differ in what they make of a kernel.
+    pub lang: Lang,
     /// What to prefer.
     pub optimize: Optimize,
     /// Bytes of flash that the network may take; the target's if absent.

@@ -242,7 +242,7 @@ pub fn build(g: &Graph, request: &Request, peak: u64, target: &Target, options: 
             step.kernels.push(kernel);
         }
         share_tables(&mut step.kernels[first..]);
-        let factor = target.cost.family(ranking[0].family);
+        let factor = target.cost.family(options.lang, ranking[0].family);
         let mut cost = Cost::default();
         for (variant, kernel) in variants.iter().zip(&step.kernels[first..]) {
             let mut of_one = cost::of(kernel, &target.cost);

@@ -9,31 +9,13 @@ mod measure;
 use crate::diag::{Code, Diag, Result};
 use crate::emit;
 use crate::kir::{Port, Ty};
-use crate::target::{Run, Target};
+use crate::target::{Lang, Run, Target};
 pub use measure::Figures;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use std::{fmt, fs};
-
-/// The language of generated code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lang {
-    /// A crate.
-    Rust,
-    /// C99 sources.
-    C,
-}
-
-impl fmt::Display for Lang {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Lang::Rust => "Rust",
-            Lang::C => "C",
-        })
-    }
-}
 
 /// What to build.
 #[derive(Clone, Copy, Debug)]

@@ -6,15 +6,14 @@ use crate::driver::Compiled;
 use crate::ir::eval::{self, Tensor};
 use crate::kir::{self, Program};
 use crate::package::{self, input_ty};
-use crate::run::Lang;
 
-/// The finding for code in `lang` whose result is wrong for `wrong` samples, of which `sample` (number `first`) is the first.
-pub fn differs(c: &Compiled, lang: Lang, sample: &[u8], first: usize, wrong: usize) -> Diag {
+/// The finding for code of `c` whose result is wrong for `wrong` samples, of which `sample` (number `first`) is the first.
+pub fn differs(c: &Compiled, sample: &[u8], first: usize, wrong: usize) -> Diag {
     let mut generated = |program: &Program| {
         let work = package::scratch()?;
-        package::build_part(c, program, lang, work.path())?.infer(sample)
+        package::build_part(c, program, work.path())?.infer(sample)
     };
-    let found = format!("{lang}: {wrong} samples, first sample {first}");
+    let found = format!("{}: {wrong} samples, first sample {first}", c.lang);
     match first_layer(c, sample, &mut generated) {
         Ok(Some((layer, what))) => Diag::new(Code::OutputsDiffer, format!("{found}: {what}")).node(layer),
         Ok(None) => Diag::new(Code::OutputsDiffer, format!("{found}: every layer agrees by itself")),

@@ -13,7 +13,6 @@ use crate::ir::{Elem, Graph};
 use crate::package::{self, TOLERANCE, input_ty, output_ty};
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::run::Lang;
 use crate::table::{Align, Table, grouped};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -56,17 +55,20 @@ pub struct Run {
     pub agree: usize,
 }
 
-/// Runs `samples` through everything. What makes verification fail is in the findings; the report says it all either way.
+/// Runs `samples` through everything, `programs` among it, which are one network in several languages. What makes verification fail is in the findings; the report says it all either way.
 ///
 /// # Errors
 /// What cannot be run at all: tract refuses the model, a tool is missing, a build fails.
+///
+/// # Panics
+/// If there is no program.
 pub fn verify(
     path: &Path,
-    c: &Compiled,
-    langs: &[Lang],
+    programs: &[Compiled],
     samples: &Samples,
     progress: &dyn Progress,
 ) -> Result<(Report, Vec<Diag>)> {
+    let c = programs.first().expect("a program");
     let count = samples.count();
     let exact_bytes = interpret(&c.graph, samples, progress)?;
     let exact = numbers(&exact_bytes, output_ty(&c.graph).elem);
@@ -106,21 +108,21 @@ pub fn verify(
         ),
     ];
 
-    progress.begin("generated code", (langs.len() * count) as u64);
-    let outputs: Vec<_> = langs
+    progress.begin("generated code", (programs.len() * count) as u64);
+    let outputs: Vec<_> = programs
         .par_iter()
-        .map(|lang| run_generated(c, *lang, samples, progress))
+        .map(|c| run_generated(c, samples, progress))
         .collect();
     let size = exact_bytes.len() / count;
-    for (&lang, outputs) in langs.iter().zip(outputs) {
+    for (c, outputs) in programs.iter().zip(outputs) {
         let outputs = outputs?;
         let wrong: Vec<usize> = (0..count)
             .filter(|i| outputs[i * size..][..size] != exact_bytes[i * size..][..size])
             .collect();
         if let Some(&first) = wrong.first() {
-            findings.push(layers::differs(c, lang, samples.get(first), first, wrong.len()));
+            findings.push(layers::differs(c, samples.get(first), first, wrong.len()));
         }
-        let by = format!("generated {lang}");
+        let by = format!("generated {}", c.lang);
         let scores = numbers(&outputs, output_ty(&c.graph).elem);
         runs.push(row(&by, &scores, Some("bytes of the interpreter"), count - wrong.len()));
     }
@@ -154,10 +156,10 @@ fn run_reference(path: &Path, c: &Compiled, samples: &Samples, progress: &dyn Pr
     in_parallel(samples, progress, |chunk| Ok(reference.run(chunk)?.swap_remove(0)))
 }
 
-/// The results of code generated in `lang`, as bytes.
-fn run_generated(c: &Compiled, lang: Lang, samples: &Samples, progress: &dyn Progress) -> Result<Vec<u8>> {
+/// The results of generated code, as bytes.
+fn run_generated(c: &Compiled, samples: &Samples, progress: &dyn Progress) -> Result<Vec<u8>> {
     let work = package::scratch()?;
-    let outputs = package::build(c, lang, work.path())?.infer(&samples.bytes)?;
+    let outputs = package::build(c, work.path())?.infer(&samples.bytes)?;
     progress.advance(samples.count() as u64);
     Ok(outputs)
 }

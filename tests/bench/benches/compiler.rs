@@ -4,8 +4,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use sqc::emit::RuntimeDep;
 use sqc::package::{self, Vectors};
 use sqc::progress::Silent;
-use sqc::run::Lang;
 use sqc::synth::{self, Form, Spec};
+use sqc::target::Lang;
 use sqc::{driver, import, plan};
 use std::path::Path;
 use std::time::Duration;
@@ -18,23 +18,25 @@ fn compiler(c: &mut Criterion) {
     let bytes = synth::onnx(&spec, Form::Network);
     let read = || import::from_bytes(&bytes, Path::new("vgg7.onnx")).expect("a sound model");
     group.bench_function("import", |b| b.iter(read));
-    for target in ["generic", "cortex-m4"] {
+    for (target, lang) in ["generic", "cortex-m4"]
+        .into_iter()
+        .flat_map(|t| Lang::ALL.map(|l| (t, l)))
+    {
         let compile = || {
             // VGG-7 fits no microcontroller: the budgets are lifted.
             let options = plan::Options {
+                lang,
                 flash: Some(u64::MAX),
                 ram: Some(u64::MAX),
                 ..plan::Options::default()
             };
             driver::compile(read(), target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles")
         };
-        group.bench_function(format!("compile for {target}"), |b| b.iter(compile));
+        group.bench_function(format!("compile for {target} in {lang}"), |b| b.iter(compile));
         let compiled = compile();
-        for lang in [Lang::Rust, Lang::C] {
-            group.bench_function(format!("print {lang} for {target}"), |b| {
-                b.iter(|| package::package(&compiled, lang, &RuntimeDep::Standalone, "", Vectors::default()));
-            });
-        }
+        group.bench_function(format!("print {lang} for {target}"), |b| {
+            b.iter(|| package::package(&compiled, &RuntimeDep::Standalone, "", Vectors::default()));
+        });
     }
     group.finish();
 }

@@ -4,7 +4,6 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sqc::progress::Silent;
-use sqc::run::Lang;
 use sqc::synth::{self, Form, Spec};
 use sqc::{bench, driver, import, package, plan};
 use std::path::Path;
@@ -29,7 +28,7 @@ fn layers(c: &mut Criterion) {
             .expect("a layer");
         let (program, operand) = bench::layer::alone(&compiled, step).expect("a layer of one operand");
         let work = package::scratch().expect("a directory");
-        let built = package::build_part(&compiled, &program, Lang::Rust, work.path()).expect("it builds");
+        let built = package::build_part(&compiled, &program, work.path()).expect("it builds");
         group.bench_function(*name, |b| {
             // The program times itself: `iters` of its calls take as long as it says for one.
             b.iter_custom(|iters| {
