@@ -124,6 +124,8 @@ SQ_INLINE sq_i8x32 sq_repeat4_i8x32(const int8_t *x, size_t at)
     memcpy(&four, x + at, 4);
     return _mm256_set1_epi32(four);
 }
+SQ_OP(i8x32, repeat1_i8x32, (const int8_t *x, size_t at), _mm256_set1_epi8((char)x[at]))
+SQ_OP(u8x32, repeat1_u8x32, (const uint8_t *x, size_t at), _mm256_set1_epi8((char)x[at]))
 SQ_OP(u32x8, repeat1_u32x8, (const uint32_t *x, size_t at), _mm256_set1_epi32((int32_t)x[at]))
 SQ_INLINE sq_u8x32 sq_popcnt_u8x32(sq_u8x32 a)
 {
@@ -174,6 +176,8 @@ SQ_INLINE int32_t sq_total_i32x8(sq_i32x8 a)
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 SQ_OP(u8x32, bits_u8x32_u32x8, (sq_u32x8 a), a)
+SQ_OP(u16x16, bits_u16x16_u8x32, (sq_u8x32 a), a)
+SQ_OP(u32x8, bits_u32x8_u16x16, (sq_u16x16 a), a)
 SQ_OP(u32x8, bits_u32x8_u8x32, (sq_u8x32 a), a)
 SQ_OP(i8x32, bits_i8x32_u32x8, (sq_u32x8 a), a)
 

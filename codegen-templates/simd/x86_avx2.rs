@@ -68,6 +68,24 @@ macro_rules! repeats {
     )* };
 }
 
+/// One byte again and again.
+macro_rules! bytes {
+    ($($name:ident of $scalar:ident -> $vector:ident;)*) => { $(
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        pub unsafe fn $name(x: &[$scalar], at: usize) -> $vector {
+            debug_assert!(at < x.len());
+            // SAFETY: the caller's promise.
+            _mm256_set1_epi8(unsafe { *x.get_unchecked(at) } as i8)
+        }
+    )* };
+}
+
+bytes! {
+    repeat1_u8x32 of u8 -> U8x32;
+    repeat1_i8x32 of i8 -> I8x32;
+}
+
 repeats! {
     repeat4_u8x32 of u8 -> U8x32;
     repeat4_i8x32 of i8 -> I8x32;
@@ -215,6 +233,8 @@ operations! {
         _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0xb1>(two)))
     };
     bits_u8x32_u32x8(a: U32x8) -> U8x32 = a;
+    bits_u16x16_u8x32(a: U8x32) -> U16x16 = a;
+    bits_u32x8_u16x16(a: U16x16) -> U32x8 = a;
     bits_u32x8_u8x32(a: U8x32) -> U32x8 = a;
     bits_i8x32_u32x8(a: U32x8) -> I8x32 = a;
 }

@@ -4,8 +4,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use sqc::ir::eval::{self, Tensor};
 use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ty, WeightData, Weights, Window, range};
+use sqc::progress::Silent;
+use sqc::synth::{self, Form, Spec};
 use sqc::target::Target;
-use sqc::{kir, lower, plan};
+use sqc::{data, driver, import, kir, lower, package, plan};
+use std::path::Path;
 
 /// A small deterministic source of numbers.
 struct Lcg(u64);
@@ -295,6 +298,32 @@ proptest! {
                 let got = kir::eval::eval(&program, &bytes(&sample));
                 prop_assert_eq!(&got, &want, "{} on {}", family.name, target.doc);
             }
+        }
+    }
+}
+
+/// Sums in vectors of bytes: outputs that fill no vector, more operands than 16 bits sum, operands of either sign, and sums as they are.
+#[test]
+fn sums_are_looked_up_in_vectors() {
+    for line in [
+        "16 7FC-5FC w=binary x=uint8",
+        "48 40FC-10FC w=binary x=int8",
+        "4384 33FC-3FC w=binary x=int8",
+    ] {
+        let spec: Spec = line.parse().expect("a sound line");
+        let model =
+            import::from_bytes(&synth::onnx(&spec, Form::Network), Path::new("dense.onnx")).expect("a sound model");
+        let options = plan::Options {
+            prefer: Some("vector-sums"),
+            ..plan::Options::default()
+        };
+        let c = driver::compile(model, "x86_64-avx2", &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+        assert!(c.plan.layers().any(|l| l.family == "vector-sums"), "{line}");
+        let ty = package::input_ty(&c.graph);
+        let samples = data::synthetic(&ty, 3);
+        for sample in (0..3).map(|i| samples.get(i)) {
+            let exact = eval::eval(&c.graph, &Tensor::from_bytes(ty.elem, sample)).to_bytes();
+            assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line}");
         }
     }
 }

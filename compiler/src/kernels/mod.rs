@@ -13,6 +13,7 @@ mod sums;
 mod tiles;
 mod vector_dot;
 mod vector_row;
+mod vector_sums;
 mod vector_xnor;
 mod view;
 mod window;
@@ -68,6 +69,12 @@ pub const FAMILIES: &[Family] = &[
         doc: "bytes by packed weights under masks, dot products of four",
         refuses: vector_dot::refuses_codes,
         build: vector_dot::build_codes,
+    },
+    Family {
+        name: "vector-sums",
+        doc: "four binary weights at a time, as indices of tables of sums in vectors",
+        refuses: vector_sums::refuses,
+        build: vector_sums::build,
     },
     Family {
         name: "xnor-tile",
