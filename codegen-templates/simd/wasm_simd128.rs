@@ -176,6 +176,8 @@ operations! {
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = a;
     cast_u32x4_i32x4(a: I32x4) -> U32x4 = a;
     bits_u8x16_u32x4(a: U32x4) -> U8x16 = a;
+    bits_u16x8_u8x16(a: U8x16) -> U16x8 = a;
+    bits_u32x4_u16x8(a: U16x8) -> U32x4 = a;
     bits_u32x4_u8x16(a: U8x16) -> U32x4 = a;
     bits_i8x16_u32x4(a: U32x4) -> I8x16 = a;
     cast_i8x4_i32x4(a: I32x4) -> I8x4 = low_bytes(a);

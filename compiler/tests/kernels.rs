@@ -302,28 +302,34 @@ proptest! {
     }
 }
 
-/// Sums in vectors of bytes: outputs that fill no vector, more operands than 16 bits sum, operands of either sign, and sums as they are.
+/// Sums in vectors of 32 bytes and of 16: outputs that fill no vector, more operands than 16 bits sum, operands of either sign, and
+/// sums as they are.
 #[test]
 fn sums_are_looked_up_in_vectors() {
-    for line in [
+    let lines = [
         "16 7FC-5FC w=binary x=uint8",
         "48 40FC-10FC w=binary x=int8",
         "4384 33FC-3FC w=binary x=int8",
-    ] {
+        "64 40FC-32FC-7FC w=ternary x=int8",
+    ];
+    for (line, target) in lines
+        .into_iter()
+        .flat_map(|l| ["x86_64-avx2", "aarch64", "armv7-neon"].map(|t| (l, t)))
+    {
         let spec: Spec = line.parse().expect("a sound line");
-        let model =
-            import::from_bytes(&synth::onnx(&spec, Form::Network), Path::new("dense.onnx")).expect("a sound model");
+        let bytes = synth::onnx(&spec, Form::Network);
+        let model = import::from_bytes(&bytes, Path::new("dense.onnx")).expect("a sound model");
         let options = plan::Options {
             prefer: Some("vector-sums"),
             ..plan::Options::default()
         };
-        let c = driver::compile(model, "x86_64-avx2", &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
-        assert!(c.plan.layers().any(|l| l.family == "vector-sums"), "{line}");
+        let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+        assert!(c.plan.layers().any(|l| l.family == "vector-sums"), "{line} on {target}");
         let ty = package::input_ty(&c.graph);
         let samples = data::synthetic(&ty, 3);
         for sample in (0..3).map(|i| samples.get(i)) {
             let exact = eval::eval(&c.graph, &Tensor::from_bytes(ty.elem, sample)).to_bytes();
-            assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line}");
+            assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line} on {target}");
         }
     }
 }

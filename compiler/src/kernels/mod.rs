@@ -72,7 +72,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "vector-sums",
-        doc: "four binary weights at a time, as indices of tables of sums in vectors",
+        doc: "four operands at a time, weights as indices of tables of sums in vectors",
         refuses: vector_sums::refuses,
         build: vector_sums::build,
     },

@@ -1,16 +1,17 @@
-//! Binary weights as indices of tables of partial sums that lie in vectors: one instruction looks up the sums of four operands for
-//! as many outputs as a vector has bytes. (Known as in-register look-up tables: T-MAC, arXiv 2407.00088.)
+//! Binary and ternary weights as indices of tables of partial sums that lie in vectors: one instruction looks up the sums of four
+//! operands for as many outputs as a vector has bytes. (Known as in-register look-up tables: T-MAC, arXiv 2407.00088.)
 //!
 //! For the one pixel of a dense layer. A byte does not hold four operands of 8 bits, so that their low and high halves (4 bits) have
 //! a table each: 16 sums of at most 60. Four of these fit a byte, after which they are added in 16 bits, those of even and of odd bytes
-//! apart.
+//! apart. Binary weights are looked up where they are +1; what is left of all operands is by -1. Ternary ones take a look-up
+//! for +1 and one for -1.
 
 use super::nest::Job;
 use super::tiles::{self, Shape, Sum, Sums, Tile};
 use super::vector_dot::{Operand, pixels};
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int, ints, splat};
-use crate::kir::{BinOp, Buf, Expr, Kernel, Lane, Role, Ty, Var, VecOp};
+use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, Var, VecOp};
 use crate::target::Simd;
 
 /// Operands of a table.
@@ -25,113 +26,159 @@ const GREATEST: usize = DIGITS * 15;
 /// Look-ups that are added in bytes.
 const QUAD: usize = 4;
 
-/// Bytes of a vector of indices: outputs that are looked up together.
-const OUTPUTS: usize = 32;
+/// Vectors of 32-bit sums from one of bytes.
+const SPREAD: usize = 4;
 
-/// Sums in a vector of 32 bits.
-const LANES: usize = 8;
+/// Vectors of a target.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    /// Bytes of one: outputs that are looked up together.
+    bytes: usize,
+    /// How many of them share the tables in registers.
+    vectors: usize,
+}
 
-const BYTES: Ty = Ty::Vec(Lane::U8, OUTPUTS as u8);
-const SHORTS: Ty = Ty::Vec(Lane::U16, OUTPUTS as u8 / 2);
-const WORDS: Ty = Ty::Vec(Lane::U32, LANES as u8);
-const SUMS: Ty = Ty::Vec(Lane::I32, LANES as u8);
+impl Machine {
+    fn of(simd: &Simd) -> Option<Machine> {
+        [32, 16]
+            .map(|bytes| Machine {
+                bytes,
+                vectors: if bytes == 16 && simd.registers >= 32 { 2 } else { 1 },
+            })
+            .into_iter()
+            .find(|m| m.looks_up(simd))
+    }
+
+    /// Whether the target has what not every one with vectors has.
+    fn looks_up(&self, simd: &Simd) -> bool {
+        let [bytes, shorts, words] = [self.ty(Ty::U8), self.ty(Ty::U16), self.ty(Ty::U32)];
+        let operations = [
+            format!("lookup_{bytes}"),
+            format!("load_u8x{TABLE}"),
+            format!("repeat1_{bytes}"),
+            format!("repeat1_{}", self.ty(Ty::I8)),
+            format!("shr_{bytes}"),
+            format!("bits_{shorts}_{bytes}"),
+            format!("min_{shorts}"),
+            format!("bits_{words}_{shorts}"),
+            format!("cast_{}_{words}", self.ty(Ty::I32)),
+        ];
+        operations.iter().all(|o| simd.has(o))
+    }
+
+    /// Whole vectors of a type.
+    fn ty(&self, scalar: Ty) -> Ty {
+        scalar.times((self.bytes / scalar.bytes() as usize) as u8)
+    }
+
+    /// Sums in a vector of 32 bits.
+    fn lanes(&self) -> usize {
+        self.bytes / SPREAD
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            lanes: self.lanes(),
+            blocks: self.vectors * SPREAD,
+            pixels: 1,
+            together: 1,
+        }
+    }
+
+    /// Every lane, shifted by a constant.
+    fn shift(&self, op: BinOp, v: Expr, by: i64, scalar: Ty) -> Expr {
+        Expr::Bin(op, v.into(), splat(int(by, scalar), self.ty(scalar)).into())
+    }
+
+    fn bits(&self, v: Expr, scalar: Ty) -> Expr {
+        Expr::Vector(VecOp::Bits(self.ty(scalar)), vec![v])
+    }
+}
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
     let inputs = job.taps();
     Some(match () {
-        _ if !matches!(job.packed_codes(), Some((Depth::Binary, _))) => "weights are not binary".into(),
+        _ if job.packed_codes().is_none() => "weights are neither binary nor ternary".into(),
         _ if !matches!(job.x.elem, Elem::I8 | Elem::U8) => "operand is not of 8 bits".into(),
-        _ if !looks_up(job.simd) => "the target does not look bytes up in vectors".into(),
+        _ if Machine::of(job.simd).is_none() => "the target does not look bytes up in vectors".into(),
         _ if job.geom.groups != 1 => format!("{} groups", job.geom.groups),
         _ if pixels(job) != 1 => format!("{} pixels", pixels(job)),
         _ if inputs != job.x.elements() || !job.x.side_by_side() => "the window is not the whole map".into(),
-        _ if !inputs.is_multiple_of(DIGITS * QUAD) => format!("{inputs} inputs are no multiple of {}", DIGITS * QUAD),
+        _ if !inputs.is_multiple_of(DIGITS * QUAD) => {
+            format!("{inputs} inputs are no multiple of {}", DIGITS * QUAD)
+        }
         _ => return None,
     })
 }
 
-/// Whether the target has what not every one with vectors has.
-fn looks_up(simd: &Simd) -> bool {
-    let operations = [
-        "lookup_u8x32",
-        "load_u8x16",
-        "repeat1_u8x32",
-        "repeat1_i8x32",
-        "shr_u8x32",
-        "bits_u16x16_u8x32",
-        "min_u16x16",
-        "bits_u32x8_u16x16",
-        "cast_i32x8_u32x8",
-    ];
-    operations.iter().all(|o| simd.has(o))
-}
-
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
-    let shape = Shape {
-        lanes: LANES,
-        blocks: OUTPUTS / LANES,
-        pixels: 1,
-        together: 1,
-    };
-    let (_, codes) = job.packed_codes().expect("asked before");
+    let machine = Machine::of(job.simd).expect("asked before");
+    let shape = machine.shape();
+    let (depth, codes) = job.packed_codes().expect("asked before");
     tiles::nest(job, (job.x, job.x_range), shape, job.greatest, |b, x| {
-        let x = Operand::new(b, job, OUTPUTS, Ty::U8, x);
-        let tables = b.param(
-            "tables",
-            Ty::U8,
-            job.taps() / DIGITS * 2 * TABLE,
-            Role::Scratch,
-            Ty::U8.range(),
-        );
-        build_tables(b, job, &x, tables);
-        let all = total(b, job, &x);
-        let moved: Vec<i64> = (0..job.y.c.next_multiple_of(OUTPUTS))
-            .map(|o| match o < job.y.c {
-                true => x.offset * (0..job.taps()).map(|k| i64::from(codes[job.source(o, k)])).sum::<i64>(),
-                false => 0,
-            })
-            .collect();
+        let x = Operand::new(b, job, machine.bytes, Ty::U8, x);
+        let len = job.taps() / DIGITS * 2 * TABLE;
+        let tables = b.param("tables", Ty::U8, len, Role::Scratch, Ty::U8.range());
+        build_tables(b, job, &machine, &x, tables);
+        let moved = |o: usize| match o < job.y.c {
+            true => x.offset * (0..job.taps()).map(|k| i64::from(codes[job.source(o, k)])).sum::<i64>(),
+            false => 0,
+        };
+        let moved = ints((0..job.y.c.next_multiple_of(shape.outputs())).map(moved), Ty::I32);
         Lookups {
             job,
-            indices: indices(b, job, codes),
+            machine,
+            plus: indices(b, job, shape, "plus", &|o, k| codes[job.source(o, k)] > 0),
+            rest: match depth {
+                Depth::Binary => Rest::All(total(b, job, &x)),
+                _ => Rest::Minus(indices(b, job, shape, "minus", &|o, k| codes[job.source(o, k)] < 0)),
+            },
             tables,
-            all,
-            moved: (x.offset != 0).then(|| b.constants("moved_by", Ty::I32, ints(moved, Ty::I32))),
+            moved: (x.offset != 0).then(|| b.constants("moved_by", Ty::I32, moved)),
         }
     })
 }
 
 /// The tables of all operands, `[group][half][index]`: the sums of those operands of a group whose bit of the index is set.
-fn build_tables(b: &mut Builder, job: &Job, x: &Operand, tables: Buf) {
-    // Low halves of an operand go to the sums of the first table, high ones to those of the second.
-    let picks = |first: usize| -> Vec<i64> {
-        let bytes = (0..DIGITS).flat_map(|d| (0..2 * TABLE).map(move |at| (d, at)));
-        let picked = |(d, at): (usize, usize)| at / TABLE * TABLE == first && (at % TABLE) >> d & 1 == 1;
-        bytes.map(|at| if picked(at) { 15 } else { 0 }).collect()
+fn build_tables(b: &mut Builder, job: &Job, machine: &Machine, x: &Operand, tables: Buf) {
+    let (bytes, n) = (machine.ty(Ty::U8), machine.bytes);
+    // Of an operand in all bytes, those that count it. A vector of 32 has both tables: low halves go to the first, high ones to the
+    // second.
+    let both = n == 2 * TABLE;
+    let pattern = |b: &mut Builder, name: &str, table: usize| {
+        let picked = |at: usize| (at % TABLE) >> (at / n) & 1 == 1 && (!both || at % n / TABLE == table);
+        let data = (0..DIGITS * n).map(|at| if picked(at) { 15 } else { 0 });
+        b.constants(name, Ty::U8, ints(data, Ty::U8))
     };
-    let [low, high] =
-        [("low", 0), ("high", TABLE)].map(|(name, first)| b.constants(name, Ty::U8, ints(picks(first), Ty::U8)));
+    let low = pattern(b, "low", 0);
+    let high = if both { pattern(b, "high", 1) } else { low };
     b.each("group", job.taps() / DIGITS, false, |b, group| {
-        let mut sums: Option<Expr> = None;
+        let mut sums: [Option<Expr>; 2] = [None, None];
         for d in 0..DIGITS {
-            let v = b.load_n(
-                x.buf,
-                group.clone() * idx(DIGITS) + idx(d),
-                1,
-                x.held.times(OUTPUTS as u8),
-            );
-            let v = b.val("v", if x.held == x.wanted { v } else { v.cast(BYTES) });
-            let pick = |b: &Builder, of: Buf| b.load_n(of, idx(d * 2 * TABLE), OUTPUTS, BYTES);
-            let halves = (v.clone() & pick(b, low)) | (shr(v, 4) & pick(b, high));
-            let next = match sums.take() {
-                None => halves,
-                Some(before) => before + halves,
+            let v = b.load_n(x.buf, group.clone() * idx(DIGITS) + idx(d), 1, machine.ty(x.held));
+            let v = b.val("v", if x.held == x.wanted { v } else { v.cast(bytes) });
+            let pick = |b: &Builder, of: Buf| b.load_n(of, idx(d * n), n, bytes);
+            let halves = [
+                v.clone() & pick(b, low),
+                machine.shift(BinOp::Shr, v, 4, Ty::U8) & pick(b, high),
+            ];
+            let parts = match halves {
+                [low, high] if both => vec![low | high],
+                apart => apart.to_vec(),
             };
-            sums = Some(b.val("s", next));
+            for (sum, part) in sums.iter_mut().zip(parts) {
+                let next = match sum.take() {
+                    None => part,
+                    Some(before) => before + part,
+                };
+                *sum = Some(b.val("s", next));
+            }
         }
-        b.store(tables, group * idx(2 * TABLE), sums.expect("a group has operands"));
+        for (half, sum) in sums.into_iter().flatten().enumerate() {
+            b.store(tables, group.clone() * idx(2 * TABLE) + idx(half * TABLE), sum);
+        }
     });
 }
 
@@ -146,126 +193,163 @@ fn total(b: &mut Builder, job: &Job, x: &Operand) -> Expr {
     Expr::Var(all)
 }
 
-/// Indices `[block][two groups][output]`, of the first group in the low half of a byte. The outputs of a block are as the sums come out:
-/// of four neighbouring bytes, each goes to a vector of its own.
-fn indices(b: &mut Builder, job: &Job, codes: &[i8]) -> Buf {
-    let (groups, blocks) = (job.taps() / DIGITS, job.y.c.div_ceil(OUTPUTS));
+/// Indices `[block][two groups][vector][output]`, of the first group in the low half of a byte: a bit for each weight that `is` holds
+/// of. The outputs of a vector are as the sums come out: of four neighbouring bytes, each goes to a vector of its own.
+fn indices(b: &mut Builder, job: &Job, shape: Shape, name: &str, is: &dyn Fn(usize, usize) -> bool) -> Buf {
+    let groups = job.taps() / DIGITS;
     let index = |o: usize, group: usize| {
-        let bit = |d: &usize| o < job.y.c && codes[job.source(o, group * DIGITS + d)] > 0;
+        let bit = |d: &usize| o < job.y.c && is(o, group * DIGITS + d);
         (0..DIGITS).filter(bit).map(|d| 1 << d).sum::<i64>()
     };
     let mut bytes = vec![];
-    for block in 0..blocks {
+    for block in 0..job.y.c.div_ceil(shape.outputs()) {
         for pair in 0..groups / 2 {
-            for at in 0..OUTPUTS {
-                let o = block * OUTPUTS + at % 4 * LANES + at / 4;
+            for at in 0..shape.outputs() {
+                let (vector, byte) = (at / (SPREAD * shape.lanes), at % (SPREAD * shape.lanes));
+                let within = (vector * SPREAD + byte % SPREAD) * shape.lanes + byte / SPREAD;
+                let o = block * shape.outputs() + within;
                 bytes.push(index(o, 2 * pair) | index(o, 2 * pair + 1) << 4);
             }
         }
     }
-    b.constants("weights", Ty::U8, ints(bytes, Ty::U8))
+    b.constants(name, Ty::U8, ints(bytes, Ty::U8))
 }
 
-/// Every lane, shifted down.
-fn shr(v: Expr, by: i64) -> Expr {
-    shift(BinOp::Shr, v, by, BYTES)
-}
-
-fn shift(op: BinOp, v: Expr, by: i64, ty: Ty) -> Expr {
-    Expr::Bin(op, v.into(), splat(int(by, ty.scalar()), ty).into())
-}
-
-fn bits(v: Expr, ty: Ty) -> Expr {
-    Expr::Vector(VecOp::Bits(ty), vec![v])
+/// What is subtracted.
+enum Rest {
+    /// All operands but those that are added.
+    All(Expr),
+    /// What these indices look up.
+    Minus(Buf),
 }
 
 struct Lookups<'a> {
     job: &'a Job<'a>,
-    indices: Buf,
+    machine: Machine,
+    /// Indices of what is added.
+    plus: Buf,
+    rest: Rest,
     tables: Buf,
-    /// The sum of all operands.
-    all: Expr,
     /// What moving the operand has added to every sum.
     moved: Option<Buf>,
 }
 
 impl Sums for Lookups<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
+        let (m, shape) = (&self.machine, self.machine.shape());
+        let ty = m.ty(Ty::I32);
+        let plus = self.picked(b, tile, self.plus);
+        let minus = match &self.rest {
+            Rest::All(_) => None,
+            Rest::Minus(indices) => Some(self.picked(b, tile, *indices)),
+        };
+        let first = tile.block.clone() * idx(shape.outputs());
+        let mut sums = vec![];
+        for (q, plus) in plus.into_iter().enumerate() {
+            let mut sum = match (&minus, &self.rest) {
+                (Some(minus), _) => plus - minus[q].clone(),
+                (None, Rest::All(all)) => (plus.clone() + plus) - splat(all.clone(), ty),
+                (None, Rest::Minus(_)) => unreachable!("they were looked up"),
+            };
+            if let Some(moved) = self.moved {
+                sum = sum - b.load_n(moved, first.clone() + idx(q * shape.lanes), shape.lanes, ty);
+            }
+            // What the verifier cannot see.
+            let limit = |to: i64| splat(int(to, Ty::I32), ty);
+            let (lo, hi) = (limit(-self.job.greatest), limit(self.job.greatest));
+            sums.push(Sum::Whole(b.val("sum", sum.max(lo).min(hi))));
+        }
+        vec![sums]
+    }
+}
+
+impl Lookups<'_> {
+    /// The sums of the operands that `indices` pick, by output.
+    fn picked(&self, b: &mut Builder, tile: &Tile, indices: Buf) -> Vec<Expr> {
+        let m = &self.machine;
+        let [shorts, words] = [m.ty(Ty::U16), m.ty(Ty::U32)];
         let quads = self.job.taps() / DIGITS / QUAD;
-        // Words hold the sums of so many.
+        // 16 bits hold the sums of so many.
         let most = usize::from(u16::MAX) / (GREATEST * QUAD);
         let inner = (1..=quads.min(most))
             .rev()
             .find(|n| quads.is_multiple_of(*n))
             .expect("1 divides");
         let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
-        let picked: Vec<Var> = (0..OUTPUTS / LANES).map(|_| b.mutable("picked", zero(WORDS))).collect();
+        let picked: Vec<Var> = (0..m.vectors * SPREAD)
+            .map(|_| b.mutable("picked", zero(words)))
+            .collect();
         b.each("part", quads / inner, false, |b, part| {
-            // Low and high halves of operands, of even and of odd bytes.
-            let shorts = [0; 4].map(|_| b.mutable("count", zero(SHORTS)));
+            // Of every vector, low and high halves of operands, each of even and of odd bytes.
+            let counts: Vec<Var> = picked.iter().map(|_| b.mutable("count", zero(shorts))).collect();
             b.each("quad", inner, false, |b, quad| {
-                let first = b.val("first", part.clone() * idx(inner) + quad);
-                self.quad(b, tile, &first, &shorts);
+                let quad = b.val("first", part.clone() * idx(inner) + quad);
+                self.quad(b, tile, indices, &quad, &counts);
             });
-            let greatest = splat(int((inner * QUAD * GREATEST) as i64, Ty::U16), SHORTS);
-            let shorts = shorts
-                .map(|v| bits(Expr::Var(v).min(greatest.clone()), WORDS))
-                .map(|v| b.val("sums", v));
-            for (q, &picked) in picked.iter().enumerate() {
-                let half = |v: &Expr| match q / 2 {
-                    0 => v.clone() & splat(int(0xffff, Ty::U32), WORDS),
-                    _ => shift(BinOp::Shr, v.clone(), 16, WORDS),
-                };
-                let (low, high) = (half(&shorts[q % 2]), half(&shorts[2 + q % 2]));
-                b.add(picked, low + shift(BinOp::Shl, high, 4, WORDS));
+            let greatest = splat(int((inner * QUAD * GREATEST) as i64, Ty::U16), shorts);
+            for (counts, picked) in counts.chunks(SPREAD).zip(picked.chunks(SPREAD)) {
+                let counts: Vec<Expr> = counts
+                    .iter()
+                    .map(|v| b.val("counts", m.bits(Expr::Var(*v).min(greatest.clone()), Ty::U32)))
+                    .collect();
+                for (q, &picked) in picked.iter().enumerate() {
+                    let half = |v: &Expr| match q / 2 {
+                        0 => v.clone() & splat(int(0xffff, Ty::U32), words),
+                        _ => m.shift(BinOp::Shr, v.clone(), 16, Ty::U32),
+                    };
+                    let (low, high) = (half(&counts[q % 2]), half(&counts[2 + q % 2]));
+                    b.add(picked, low + m.shift(BinOp::Shl, high, 4, Ty::U32));
+                }
             }
         });
-        let block = tile.block.clone() * idx(OUTPUTS);
-        let sum = |(q, picked): (usize, Var)| {
-            // Operands by +1, less those by -1: what is not picked.
-            let twice = Expr::Var(picked).cast(SUMS);
-            let mut sum = (twice.clone() + twice) - splat(self.all.clone(), SUMS);
-            if let Some(moved) = self.moved {
-                sum = sum - b.load_n(moved, block.clone() + idx(q * LANES), LANES, SUMS);
-            }
-            // What the verifier cannot see.
-            let greatest = self.job.greatest;
-            let limit = |to: i64| splat(int(to, Ty::I32), SUMS);
-            Sum::Whole(b.val("sum", sum.max(limit(-greatest)).min(limit(greatest))))
-        };
-        vec![picked.into_iter().enumerate().map(sum).collect()]
+        picked.into_iter().map(|v| Expr::Var(v).cast(m.ty(Ty::I32))).collect()
     }
-}
 
-impl Lookups<'_> {
     /// Adds the sums of four groups.
-    fn quad(&self, b: &mut Builder, tile: &Tile, quad: &Expr, shorts: &[Var; 4]) {
+    fn quad(&self, b: &mut Builder, tile: &Tile, indices: Buf, quad: &Expr, counts: &[Var]) {
+        let m = &self.machine;
+        let (bytes, shorts) = (m.ty(Ty::U8), m.ty(Ty::U16));
         let pairs = self.job.taps() / DIGITS / 2;
-        let mut halves: [Option<Expr>; 2] = [None, None];
+        let mut sums: Vec<Option<Expr>> = vec![None; 2 * m.vectors];
         for pair in 0..QUAD / 2 {
             let at = tile.block.clone() * idx(pairs) + quad.clone() * idx(QUAD / 2) + idx(pair);
-            let both = b.load_n(self.indices, at * idx(OUTPUTS), OUTPUTS, BYTES);
-            let both = b.val("both", both);
-            let index = [both.clone() & splat(int(15, Ty::U8), BYTES), shr(both, 4)];
-            for (group, index) in index.into_iter().enumerate() {
-                let index = b.val("index", index);
+            let at = b.val("at", at * idx(m.vectors * m.bytes));
+            let both: Vec<Expr> = (0..m.vectors)
+                .map(|v| b.val("both", b.load_n(indices, at.clone() + idx(v * m.bytes), m.bytes, bytes)))
+                .collect();
+            for group in 0..2 {
                 let first = quad.clone() * idx(QUAD) + idx(2 * pair + group);
-                for (half, sum) in halves.iter_mut().enumerate() {
-                    let table = first.clone() * idx(2 * TABLE) + idx(half * TABLE);
-                    let table = b.load_n(self.tables, table, TABLE, Ty::U8.times(TABLE as u8));
-                    let found = Expr::Vector(VecOp::Lookup, vec![table, index.clone()]);
-                    *sum = Some(match sum.take() {
-                        None => found,
-                        Some(before) => b.val("bytes", before + found),
-                    });
+                let tables = [0, TABLE].map(|half| {
+                    let table = b.load_n(
+                        self.tables,
+                        first.clone() * idx(2 * TABLE) + idx(half),
+                        TABLE,
+                        Ty::U8.times(TABLE as u8),
+                    );
+                    b.val("table", table)
+                });
+                for (v, both) in both.iter().enumerate() {
+                    let index = match group {
+                        0 => both.clone() & splat(int(15, Ty::U8), bytes),
+                        _ => m.shift(BinOp::Shr, both.clone(), 4, Ty::U8),
+                    };
+                    let index = b.val("index", index);
+                    for (half, table) in tables.iter().enumerate() {
+                        let found = Expr::Vector(VecOp::Lookup, vec![table.clone(), index.clone()]);
+                        let sum = &mut sums[2 * v + half];
+                        *sum = Some(match sum.take() {
+                            None => found,
+                            Some(before) => b.val("bytes", before + found),
+                        });
+                    }
                 }
             }
         }
-        for (half, sum) in halves.into_iter().enumerate() {
-            let sum = bits(sum.expect("four groups"), SHORTS);
+        for (sum, counts) in sums.into_iter().zip(counts.chunks(2)) {
+            let sum = m.bits(sum.expect("four groups"), Ty::U16);
             let sum = b.val("pairs", sum);
-            b.add(shorts[2 * half], sum.clone() & splat(int(0xff, Ty::U16), SHORTS));
-            b.add(shorts[2 * half + 1], shift(BinOp::Shr, sum, 8, SHORTS));
+            b.add(counts[0], sum.clone() & splat(int(0xff, Ty::U16), shorts));
+            b.add(counts[1], m.shift(BinOp::Shr, sum, 8, Ty::U16));
         }
     }
 }
