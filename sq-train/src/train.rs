@@ -475,6 +475,7 @@ mod tests {
             pixels: Pixels {
                 zero: vec![0],
                 scale: vec![1.0 / 255.0],
+                step: None,
             },
             input: INPUT,
             classes: 3,

@@ -1,5 +1,6 @@
 //! From raw pixels to the network's input: `(pixel - zero) * scale`, with an integer `zero`, so that it is exactly ONNX's
-//! DequantizeLinear and the exported file takes raw pixels.
+//! DequantizeLinear and the exported file takes raw pixels. Channels that have scales of their own are rounded to 8 bits of one scale
+//! behind it (QuantizeLinear, DequantizeLinear), so that a layer sums integers on a device.
 
 use super::Dataset;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Pixels {
     pub zero: Vec<u8>,
     /// Factor.
     pub scale: Vec<f32>,
+    /// What normalised pixels are rounded to multiples of, -127 to 127 of them; absent where there is one factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f32>,
 }
 
 impl Pixels {
@@ -34,6 +38,7 @@ impl Pixels {
                 return Pixels {
                     zero: vec![0],
                     scale: vec![1.0 / 255.0],
+                    step: None,
                 };
             }
             Normalise::Set => 1,
@@ -44,14 +49,27 @@ impl Pixels {
             let histogram = &mut counts[plane % channels % groups];
             pixels.iter().for_each(|&p| histogram[p as usize] += 1);
         }
-        let (zero, scale) = counts.iter().map(moments).unzip();
-        Pixels { zero, scale }
+        let (zero, scale): (Vec<u8>, Vec<f32>) = counts.iter().map(moments).unzip();
+        let farthest = zero.iter().zip(&scale).map(|(&z, s)| f32::from(z.max(255 - z)) * s);
+        let step = farthest.fold(0.0, f32::max) / 127.0;
+        Pixels {
+            step: (scale.len() > 1).then_some(step),
+            zero,
+            scale,
+        }
     }
 
     /// Normalised pixels of images of `channels` channels with `map` pixels each.
     pub fn apply(&self, pixels: &[u8], channels: usize, map: usize) -> Vec<f32> {
-        let table =
-            |(&zero, &scale): (&u8, &f32)| -> Vec<f32> { (0..256).map(|p| (p - zero as i32) as f32 * scale).collect() };
+        // As QuantizeLinear rounds, which divides.
+        let round = |v: f32| match self.step {
+            Some(step) => (v / step).round_ties_even().clamp(-128.0, 127.0) * step,
+            None => v,
+        };
+        let table = |(&zero, &scale): (&u8, &f32)| -> Vec<f32> {
+            let value = |p: i32| round((p - i32::from(zero)) as f32 * scale);
+            (0..256).map(value).collect()
+        };
         let tables: Vec<Vec<f32>> = self.zero.iter().zip(&self.scale).map(table).collect();
         let planes = pixels.chunks(map.max(1)).enumerate();
         planes
@@ -91,8 +109,11 @@ mod tests {
         let pixels = Pixels::fit(Normalise::Channel, &set);
         assert_eq!(pixels.zero, [15, 100]);
         let values = pixels.apply(&set.images, 2, 2);
-        assert_eq!(values[..2], [-1.0, 1.0]);
-        assert!((values[6] - 2f32.sqrt()).abs() < 1e-6, "{values:?}");
+        // The farthest pixel value is 155 from the mean of the second channel, whose deviation is the square root of 8.
+        let step = pixels.step.expect("two scales");
+        assert!((step - 155.0 / 8f32.sqrt() / 127.0).abs() < 1e-6, "{step}");
+        assert_eq!(values[..2], [-2.0 * step, 2.0 * step]);
+        assert_eq!(values[6], 3.0 * step, "the square root of 2, rounded");
         let all = Pixels::fit(Normalise::Set, &set);
         assert_eq!((all.zero.len(), all.zero[0]), (1, 58)); // 460 / 8
         let unit = Pixels::fit(Normalise::Unit, &set).apply(&[0, 255], 1, 2);

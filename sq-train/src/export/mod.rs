@@ -129,12 +129,31 @@ fn add_input(graph: &mut Graph, pixels: &Pixels) -> String {
     };
     let scale = graph.floats("image_scale", &dims, &pixels.scale);
     let zero = graph.uint8s("image_zero_point", &dims, &pixels.zero);
-    graph.node(
+    let normalised = graph.node(
         "DequantizeLinear",
         "image.dequantize",
         &["image", &scale, &zero],
         "image.f32",
         axis,
+    );
+    let Some(step) = pixels.step else {
+        return normalised;
+    };
+    let step = graph.scalar("image_step", step);
+    let zero = graph.int8s("image_step_zero_point", &[], &[0]);
+    let levels = graph.node(
+        "QuantizeLinear",
+        "image.quantize",
+        &[&normalised, &step, &zero],
+        "image.levels",
+        [],
+    );
+    graph.node(
+        "DequantizeLinear",
+        "image.normalise",
+        &[&levels, &step, &zero],
+        "image.normalised",
+        [],
     )
 }
 

@@ -3,7 +3,7 @@
 use crate::diag::{Code, Diag};
 use crate::import::builder::{Args, Builder, Value};
 use crate::import::tensor::{Codes, Const};
-use crate::ir::{Elem, Op};
+use crate::ir::{Elem, NodeId, Op};
 use std::rc::Rc;
 
 pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
@@ -12,11 +12,56 @@ pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
         Value::Const(c) => fold(b, args, c),
         _ => {
             let x = args.computed(0)?;
+            if args.floats(1)?.len() > 1 {
+                return per_channel(b, args, x);
+            }
             let scale = args.positive(1)?;
             let zero_point = zero_point(args, b.ty(x).elem)?;
             b.step(args, Op::Dequantize { scale, zero_point }, x).map(Value::Node)
         }
     }
+}
+
+/// A computed tensor with a scale and a zero point for each channel, as an image whose colours are normalised apart: the stored numbers,
+/// then a batch norm.
+fn per_channel(b: &mut Builder, args: &Args, x: NodeId) -> Result<Value, Diag> {
+    let shape = b.ty(x).shape.clone();
+    let scale = args.floats(1)?.to_vec();
+    // The batch comes first.
+    let dims: Vec<usize> = [1].into_iter().chain(shape).collect();
+    if axis(args, &dims, scale.len())? != 1 {
+        return Err(args.unsupported("the scales of a computed tensor run along its channels here".into()));
+    }
+    if let Some(s) = scale.iter().find(|s| **s <= 0.0) {
+        let found = format!("is {s}; a scale is positive");
+        return Err(Diag::new(Code::BadInitializer, found).tensor(&args.proto.input[1]));
+    }
+    let mean: Vec<f32> = match args.get(2) {
+        None => vec![0.0; scale.len()],
+        Some(_) => {
+            let zeros = args.constant(2)?;
+            let zeros = zeros
+                .as_integers()
+                .ok_or_else(|| args.unsupported(format!("zero points are {}", zeros.type_name())))?;
+            if zeros.len() != scale.len() {
+                return Err(args.mismatch(format!("{} zero points for {} scales", zeros.len(), scale.len())));
+            }
+            zeros.iter().map(|&z| z as f32).collect()
+        }
+    };
+    let stored = Op::Dequantize {
+        scale: 1.0,
+        zero_point: 0,
+    };
+    let norm = Op::BatchNorm {
+        bias: vec![0.0; scale.len()],
+        variance: vec![1.0; scale.len()],
+        epsilon: 0.0,
+        mean,
+        scale,
+    };
+    let stored = b.step(args, stored, x)?;
+    b.step(args, norm, stored).map(Value::Node)
 }
 
 /// The one zero point of a computed tensor, whose type must be the tensor's.

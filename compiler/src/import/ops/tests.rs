@@ -204,6 +204,24 @@ fn dequantize_linear_and_quantize_linear() {
 }
 
 #[test]
+fn an_image_has_a_scale_for_each_channel() {
+    let net = |zeros: &[u8], first: f32, axis: i64| {
+        let mut net = Net::new(DataType::Uint8, &[3, 2, 2]);
+        net.constant("s", floats(&[3], &[first, 0.02, 0.3]));
+        net.constant("z", ubytes(&[zeros.len()], zeros));
+        net.node("y", "DequantizeLinear", &["x", "s", "z"], vec![int("axis", axis)]);
+        net
+    };
+    let pixels = Tensor::U8((0..12).map(|i| i * 23).collect());
+    for axis in [1, -3] {
+        net(&[1, 128, 255], 0.1, axis).check(&pixels);
+    }
+    assert_eq!(net(&[1, 128], 0.1, 1).errors(), [Code::ShapeMismatch]);
+    assert_eq!(net(&[1, 128, 255], -0.1, 1).errors(), [Code::BadInitializer]);
+    assert_eq!(net(&[1, 128, 255], 0.1, 2).errors(), [Code::ShapeMismatch]);
+}
+
+#[test]
 fn dequantized_weights_keep_their_codes() {
     let mut net = vector(2);
     net.constant("q", bytes(&[3, 2], &[1, -1, 0, 1, 100, -128]))
