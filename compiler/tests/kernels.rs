@@ -333,3 +333,36 @@ fn sums_are_looked_up_in_vectors() {
         }
     }
 }
+
+/// Tables of sums take what RAM there is, down to those of one word.
+#[test]
+fn tables_shrink_to_the_ram_that_there_is() {
+    let spec: Spec = "3x8x8 64C3-64C3-10FC w=ternary x=int8".parse().expect("a sound line");
+    let bytes = synth::onnx(&spec, Form::Network);
+    let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
+    let compile = |ram| {
+        let options = plan::Options {
+            optimize: plan::Optimize::Speed,
+            prefer: Some("sums-81"),
+            whole: true,
+            ram: Some(ram),
+            ..plan::Options::default()
+        };
+        driver::compile(model.clone(), "cortex-m4", &options, &Silent, &mut |_, _, _| ()).expect("it compiles")
+    };
+    let (plenty, scarce) = (compile(64 << 10), compile(13 << 10));
+    let scratch = |c: &driver::Compiled| {
+        c.plan
+            .layers()
+            .find(|l| l.name == "conv2")
+            .expect("a layer")
+            .cost
+            .scratch
+    };
+    // Tables of four indices rather than eight, of 128 words each; the sums are the same.
+    assert_eq!(scratch(&plenty) - scratch(&scarce), 4 * 128 * 4);
+    let ty = package::input_ty(&plenty.graph);
+    let sample = data::synthetic(&ty, 1);
+    let exact = eval::eval(&plenty.graph, &Tensor::from_bytes(ty.elem, sample.get(0))).to_bytes();
+    assert_eq!(kir::eval::eval(&scarce.program, sample.get(0)), exact);
+}

@@ -345,7 +345,7 @@ pub fn train(
             );
         }
         let start = Instant::now();
-        average_statistics(&mut stepper.net, config, &split.train, epoch);
+        average_statistics(&mut stepper.net, config, &split.train, epoch, &stepper.device);
         let totals = std::mem::take(&mut position.totals);
         let layers = stepper.net.reports();
         let report = EpochReport {
@@ -416,13 +416,12 @@ fn run_epoch(
 }
 
 /// Averages the statistics of batch norms over images as inference will meet them, without random changes.
-fn average_statistics(net: &mut Net, config: &Config, set: &Dataset, epoch: usize) {
-    let device = net.valid().device();
+fn average_statistics(net: &mut Net, config: &Config, set: &Dataset, epoch: usize, device: &Device) {
     let order = data::shuffled(set.len(), config.seed, epoch);
     let batches = order.chunks(config.batch).filter(|batch| batch.len() > 1);
     net.average_statistics(batches.take(STATISTICS_BATCHES).map(|indices| {
         let (pixels, _) = data::batch(set, indices, Augment::default(), config.seed, epoch);
-        images(&pixels, config, &device)
+        images(&pixels, config, device)
     }));
 }
 

@@ -36,6 +36,8 @@ pub struct Unfit {
     pub model: String,
     /// Name of the target.
     pub target: String,
+    /// Language of the generated code.
+    pub lang: String,
     /// What it would need.
     pub why: String,
 }
@@ -245,7 +247,11 @@ impl fmt::Display for Measurements {
 
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} does not fit {}: {}.", self.model, self.target, self.why)
+        write!(
+            f,
+            "{} does not fit {} in {}: {}.",
+            self.model, self.target, self.lang, self.why
+        )
     }
 }
 

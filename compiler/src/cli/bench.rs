@@ -70,6 +70,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
                     all.unfit.extend(findings.iter().map(|d| Unfit {
                         model: model.name.clone(),
                         target: (*target).to_owned(),
+                        lang: lang.to_string(),
                         why: d.found.clone(),
                     }));
                     continue;

@@ -240,17 +240,13 @@ impl Sums for Lookups<'_> {
         let ty = m.ty(Ty::I32);
         let plus = self.picked(b, tile, self.plus);
         let minus = match &self.rest {
-            Rest::All(_) => None,
-            Rest::Minus(indices) => Some(self.picked(b, tile, *indices)),
+            Rest::All(all) => plus.iter().map(|plus| splat(all.clone(), ty) - plus.clone()).collect(),
+            Rest::Minus(indices) => self.picked(b, tile, *indices),
         };
         let first = tile.block.clone() * idx(shape.outputs());
         let mut sums = vec![];
-        for (q, plus) in plus.into_iter().enumerate() {
-            let mut sum = match (&minus, &self.rest) {
-                (Some(minus), _) => plus - minus[q].clone(),
-                (None, Rest::All(all)) => (plus.clone() + plus) - splat(all.clone(), ty),
-                (None, Rest::Minus(_)) => unreachable!("they were looked up"),
-            };
+        for (q, (plus, minus)) in plus.into_iter().zip(minus).enumerate() {
+            let mut sum = plus - minus;
             if let Some(moved) = self.moved {
                 sum = sum - b.load_n(moved, first.clone() + idx(q * shape.lanes), shape.lanes, ty);
             }

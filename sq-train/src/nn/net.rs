@@ -155,8 +155,8 @@ impl Net {
         }
     }
 
-    /// Makes the running statistics of all batch norms their average over `batches`, which lie off the training device, with the
-    /// weights as they are now ("precise batch norm", Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576).
+    /// Makes the running statistics of all batch norms their average over `batches`, with the weights as they are now
+    /// ("precise batch norm", Wu and Johnson, "Rethinking 'Batch' in BatchNorm", arXiv 2105.07576).
     ///
     /// A binary weight that changes its sign moves a map by twice the layer's scale. Statistics that trail some ten steps behind
     /// were off by half a standard deviation in a LeNet-5 with a binary first layer, and its accuracy on the test set by 10 points
@@ -167,7 +167,7 @@ impl Net {
         let mut net = self.valid();
         for (i, images) in batches.enumerate() {
             net.norms.iter_mut().for_each(|n| n.average(1.0 / (i + 1) as f64));
-            net.forward(images);
+            net.forward(images.inner());
         }
         self.norms
             .iter()
@@ -401,7 +401,7 @@ mod tests {
             let values: Vec<f32> = (0..8 * 16)
                 .map(|i| ((i * (7 + 3 * k)) % 23) as f32 / (5 + 4 * k) as f32)
                 .collect();
-            Tensor::<1>::from_floats(values.as_slice(), &device).reshape([8, 1, 4, 4])
+            Tensor::<1>::from_floats(values.as_slice(), &device.clone().autodiff()).reshape([8, 1, 4, 4])
         };
         let first_norm = |net: &Net| match &net.norms[0].stage() {
             Stage::BatchNorm { mean, variance, .. } => [mean.clone(), variance.clone()],
@@ -423,7 +423,7 @@ mod tests {
         }
         // From here on they follow as usual: a tenth of a step towards each batch.
         let before = first_norm(&net)[0][0];
-        net.forward(Tensor::from_inner(images(0)));
+        net.forward(images(0));
         let want = before + 0.1 * (alone[0][0][0] - before);
         assert!((first_norm(&net)[0][0] - want).abs() < 1e-5);
     }

@@ -25,43 +25,47 @@ pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
 /// A computed tensor with a scale and a zero point for each channel, as an image whose colours are normalised apart: the stored numbers,
 /// then a batch norm.
 fn per_channel(b: &mut Builder, args: &Args, x: NodeId) -> Result<Value, Diag> {
-    let shape = b.ty(x).shape.clone();
-    let scale = args.floats(1)?.to_vec();
+    let ty = b.ty(x).clone();
     // The batch comes first.
-    let dims: Vec<usize> = [1].into_iter().chain(shape).collect();
-    if axis(args, &dims, scale.len())? != 1 {
+    let dims: Vec<usize> = [1].into_iter().chain(ty.shape).collect();
+    let (scale, zeros, axis) = grid(args, &dims)?;
+    if axis != 1 {
         return Err(args.unsupported("the scales of a computed tensor run along its channels here".into()));
     }
-    if let Some(s) = scale.iter().find(|s| **s <= 0.0) {
-        let found = format!("is {s}; a scale is positive");
-        return Err(Diag::new(Code::BadInitializer, found).tensor(&args.proto.input[1]));
+    if args.get(2).is_some() {
+        same_type(args, ty.elem)?;
     }
-    let mean: Vec<f32> = match args.get(2) {
-        None => vec![0.0; scale.len()],
-        Some(_) => {
-            let zeros = args.constant(2)?;
-            let zeros = zeros
-                .as_integers()
-                .ok_or_else(|| args.unsupported(format!("zero points are {}", zeros.type_name())))?;
-            if zeros.len() != scale.len() {
-                return Err(args.mismatch(format!("{} zero points for {} scales", zeros.len(), scale.len())));
-            }
-            zeros.iter().map(|&z| z as f32).collect()
-        }
-    };
     let stored = Op::Dequantize {
         scale: 1.0,
         zero_point: 0,
     };
     let norm = Op::BatchNorm {
+        scale: scale.to_vec(),
         bias: vec![0.0; scale.len()],
+        mean: zeros.iter().map(|&z| z as f32).collect(),
         variance: vec![1.0; scale.len()],
         epsilon: 0.0,
-        mean,
-        scale,
     };
     let stored = b.step(args, stored, x)?;
     b.step(args, norm, stored).map(Value::Node)
+}
+
+/// Scales, as many zero points, and the axis along which they run.
+fn grid<'a>(args: &'a Args, dims: &[usize]) -> Result<(&'a [f32], Vec<i32>, usize), Diag> {
+    let scale = args.floats(1)?;
+    if let Some(s) = scale.iter().find(|s| **s <= 0.0) {
+        let found = format!("is {s}; a scale is positive");
+        return Err(Diag::new(Code::BadInitializer, found).tensor(&args.proto.input[1]));
+    }
+    let zeros = match args.get(2) {
+        None => vec![0; scale.len()],
+        Some(_) => args.constant(2)?.as_integers().unwrap_or_default(),
+    };
+    let axis = axis(args, dims, scale.len())?;
+    if zeros.len() != scale.len() {
+        return Err(args.mismatch(format!("{} zero points for {} scales", zeros.len(), scale.len())));
+    }
+    Ok((scale, zeros, axis))
 }
 
 /// The one zero point of a computed tensor, whose type must be the tensor's.
@@ -69,6 +73,15 @@ pub(super) fn zero_point(args: &Args, elem: Elem) -> Result<i32, Diag> {
     let Some(Value::Const(c)) = args.get(2) else {
         return Ok(0);
     };
+    same_type(args, elem)?;
+    match c.as_integers().as_deref() {
+        Some([zero]) => Ok(*zero),
+        _ => Err(args.mismatch(format!("the zero point has {} values for one scale", c.len()))),
+    }
+}
+
+/// The zero points' type must be the tensor's.
+fn same_type(args: &Args, elem: Elem) -> Result<(), Diag> {
     let expected = match elem {
         Elem::U8 => "uint8",
         Elem::I8 => "int8",
@@ -79,34 +92,19 @@ pub(super) fn zero_point(args: &Args, elem: Elem) -> Result<i32, Diag> {
             ));
         }
     };
-    if c.type_name() != expected {
-        let found = format!("the zero point is {}, the tensor {expected}", c.type_name());
+    let found = args.constant(2)?.type_name();
+    if found != expected {
+        let found = format!("the zero point is {found}, the tensor {expected}");
         return Err(Diag::new(Code::UnsupportedType, found).tensor(&args.proto.input[2]));
     }
-    match c.as_integers().as_deref() {
-        Some([zero]) => Ok(*zero),
-        _ => Err(args.mismatch(format!("the zero point has {} values for one scale", c.len()))),
-    }
+    Ok(())
 }
 
 fn fold(b: &mut Builder, args: &Args, c: &Const) -> Result<Value, Diag> {
     let codes = c
         .as_integers()
         .ok_or_else(|| args.unsupported(format!("dequantises {}", c.type_name())))?;
-    let scale = args.floats(1)?;
-    if let Some(s) = scale.iter().find(|s| **s <= 0.0) {
-        return Err(
-            Diag::new(Code::BadInitializer, format!("is {s}; a scale is positive")).tensor(&args.proto.input[1])
-        );
-    }
-    let zeros = match args.get(2) {
-        None => vec![0; scale.len()],
-        Some(_) => args.constant(2)?.as_integers().unwrap_or_default(),
-    };
-    let axis = axis(args, &c.dims, scale.len())?;
-    if zeros.len() != scale.len() {
-        return Err(args.mismatch(format!("{} zero points for {} scales", zeros.len(), scale.len())));
-    }
+    let (scale, zeros, axis) = grid(args, &c.dims)?;
     b.fold(codes.len())?;
     let inner: usize = c.dims[(axis + 1).min(c.dims.len())..].iter().product();
     let channel = |i: usize| if scale.len() == 1 { 0 } else { i / inner % scale.len() };

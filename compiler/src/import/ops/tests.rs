@@ -219,6 +219,12 @@ fn an_image_has_a_scale_for_each_channel() {
     assert_eq!(net(&[1, 128], 0.1, 1).errors(), [Code::ShapeMismatch]);
     assert_eq!(net(&[1, 128, 255], -0.1, 1).errors(), [Code::BadInitializer]);
     assert_eq!(net(&[1, 128, 255], 0.1, 2).errors(), [Code::ShapeMismatch]);
+    let mut signed = Net::new(DataType::Uint8, &[3, 2, 2]);
+    signed
+        .constant("s", floats(&[3], &[0.1, 0.02, 0.3]))
+        .constant("z", bytes(&[3], &[1, 2, 3]));
+    signed.node("y", "DequantizeLinear", &["x", "s", "z"], vec![]);
+    assert_eq!(signed.errors(), [Code::UnsupportedType]);
 }
 
 #[test]
