@@ -337,32 +337,61 @@ fn sums_are_looked_up_in_vectors() {
 /// Tables of sums take what RAM there is, down to those of one word.
 #[test]
 fn tables_shrink_to_the_ram_that_there_is() {
-    let spec: Spec = "3x8x8 64C3-64C3-10FC w=ternary x=int8".parse().expect("a sound line");
-    let bytes = synth::onnx(&spec, Form::Network);
-    let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
-    let compile = |ram| {
-        let options = plan::Options {
-            optimize: plan::Optimize::Speed,
-            prefer: Some("sums-81"),
-            whole: true,
-            ram: Some(ram),
-            ..plan::Options::default()
-        };
-        driver::compile(model.clone(), "cortex-m4", &options, &Silent, &mut |_, _, _| ()).expect("it compiles")
-    };
-    let (plenty, scarce) = (compile(64 << 10), compile(13 << 10));
-    let scratch = |c: &driver::Compiled| {
-        c.plan
-            .layers()
-            .find(|l| l.name == "conv2")
-            .expect("a layer")
-            .cost
-            .scratch
+    let scratch = |ram| {
+        scratch_in(
+            "3x8x8 64C3-64C3-10FC w=ternary x=int8",
+            "cortex-m4",
+            "sums-81",
+            "conv2",
+            ram,
+        )
     };
     // Tables of four indices rather than eight, of 128 words each; the sums are the same.
-    assert_eq!(scratch(&plenty) - scratch(&scarce), 4 * 128 * 4);
-    let ty = package::input_ty(&plenty.graph);
-    let sample = data::synthetic(&ty, 1);
-    let exact = eval::eval(&plenty.graph, &Tensor::from_bytes(ty.elem, sample.get(0))).to_bytes();
-    assert_eq!(kir::eval::eval(&scarce.program, sample.get(0)), exact);
+    assert_eq!(scratch(64 << 10) - scratch(13 << 10), 4 * 128 * 4);
+}
+
+/// Weights as code: rows in two parts, with a pool and without, whose sums exceed 16 bits, where a load reaches 32 words.
+#[test]
+fn rows_are_computed_in_parts_where_ram_is_short() {
+    let scratch = |line, ram| scratch_in(line, "cortex-m0", "pairs", "conv2", ram);
+    let line = "3x8x8 40C3-40C3-10FC w=binary x=int8";
+    // Of 41 sums for each of four pairs, and of 40 for each of eight pixels.
+    assert_eq!(scratch(line, 64 << 10), (41 * 4 + 40 * 8) * 4);
+    assert_eq!(scratch(line, 9 << 10), (41 * 2 + 40 * 4) * 4);
+    let line = "3x8x8 40C3-40C3-MP2-10FC w=ternary x=int8";
+    assert_eq!(scratch(line, 64 << 10), 2 * scratch(line, 6656));
+}
+
+/// Weights as code for a dense layer, of which all sums are in RAM.
+#[test]
+fn dense_layers_become_code() {
+    for line in ["60 70FC-10FC w=binary x=int8", "60 70FC-10FC w=ternary x=uint8"] {
+        for target in ["cortex-m0", "rv32imc"] {
+            assert!(scratch_in(line, target, "singles", "fc1", 64 << 10) >= 70 * 4);
+        }
+    }
+}
+
+/// Bytes that a layer takes for its own use if it is of a family; the network's result is what the graph means.
+fn scratch_in(line: &str, target: &str, family: &'static str, layer: &str, ram: u64) -> u64 {
+    let spec: Spec = line.parse().expect("a sound line");
+    let bytes = synth::onnx(&spec, Form::Network);
+    let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
+    let options = plan::Options {
+        optimize: plan::Optimize::Speed,
+        prefer: Some(family),
+        whole: true,
+        ram: Some(ram),
+        ..plan::Options::default()
+    };
+    let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+    let ty = package::input_ty(&c.graph);
+    let samples = data::synthetic(&ty, 2);
+    for sample in (0..2).map(|i| samples.get(i)) {
+        let exact = eval::eval(&c.graph, &Tensor::from_bytes(ty.elem, sample)).to_bytes();
+        assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line} on {target}");
+    }
+    let layer = c.plan.layers().find(|l| l.name == layer).expect("a layer");
+    assert_eq!(layer.family, family, "{line} on {target} in {ram} bytes");
+    layer.cost.scratch
 }

@@ -2,11 +2,11 @@
 
 mod bits;
 mod carry_save;
+mod chunks;
 mod depthwise;
 mod im2col;
 pub mod join;
 mod nest;
-mod pairs;
 pub mod pool;
 mod scalar;
 mod sums;
@@ -117,8 +117,14 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "pairs",
         doc: "weights as code: additions and subtractions for two pixels at a time, nothing for zeros",
-        refuses: pairs::refuses,
-        build: pairs::build,
+        refuses: |job| chunks::refuses(job, 2),
+        build: |job| chunks::build(job, 2),
+    },
+    Family {
+        name: "singles",
+        doc: "weights as code: additions and subtractions for one pixel, nothing for zeros",
+        refuses: |job| chunks::refuses(job, 1),
+        build: |job| chunks::build(job, 1),
     },
     Family {
         name: "sums-16",

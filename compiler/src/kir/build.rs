@@ -231,6 +231,11 @@ impl Builder {
         });
     }
 
+    /// Nothing that was stored stays in registers; see [`Stmt::Fence`].
+    pub fn fence(&mut self) {
+        self.push(Stmt::Fence);
+    }
+
     /// A line for the reader of the generated source.
     pub fn note(&mut self, text: impl Into<String>) {
         self.push(Stmt::Note(text.into()));

@@ -293,7 +293,7 @@ impl Translator<'_> {
                     self.block(body);
                     self.insts.push(Inst::Next(var, *trip, back));
                 }
-                Stmt::Note(_) => {}
+                Stmt::Fence | Stmt::Note(_) => {}
             }
         }
     }

@@ -233,6 +233,9 @@ pub enum Stmt {
         /// What is repeated.
         body: Vec<Stmt>,
     },
+    /// What was stored lies in memory from here on, and is loaded from there: compilers do not keep it in registers that they lack,
+    /// and so on the stack.
+    Fence,
     /// A line for the reader of the generated source.
     Note(String),
 }

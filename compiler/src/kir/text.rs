@@ -113,6 +113,7 @@ fn block(f: &mut Formatter<'_>, k: &Kernel, body: &[Stmt], depth: usize) -> fmt:
                 block(f, k, body, depth + 1)?;
                 writeln!(f, "{:1$}}}", "", 2 * depth)?;
             }
+            Stmt::Fence => writeln!(f, "fence")?,
             Stmt::Note(text) => writeln!(f, "// {text}")?,
         }
     }

@@ -174,7 +174,7 @@ impl Scope<'_> {
                     self.block(body)?;
                     self.visible[var.0 as usize] = false;
                 }
-                Stmt::Note(_) => {}
+                Stmt::Fence | Stmt::Note(_) => {}
             }
         }
         for v in here {
@@ -396,7 +396,7 @@ impl Bounds<'_> {
                     self.env[var.0 as usize] = between(0, trip - 1);
                     self.turns(*trip, body, check)?;
                 }
-                Stmt::Note(_) => {}
+                Stmt::Fence | Stmt::Note(_) => {}
             }
         }
         Ok(())

@@ -63,7 +63,7 @@ pub fn exprs(s: &Stmt) -> impl Iterator<Item = &Expr> {
     let (a, b) = match s {
         Stmt::Let(_, e) | Stmt::Set(_, e) => (Some(e), None),
         Stmt::Store(_, i, e) => (Some(i), Some(e)),
-        Stmt::For { .. } | Stmt::Note(_) => (None, None),
+        Stmt::For { .. } | Stmt::Fence | Stmt::Note(_) => (None, None),
     };
     a.into_iter().chain(b)
 }
@@ -78,7 +78,7 @@ pub fn rewrite(body: &mut [Stmt], f: &mut impl FnMut(&mut Expr)) {
                 e.rewrite(f);
             }
             Stmt::For { body, .. } => rewrite(body, f),
-            Stmt::Note(_) => {}
+            Stmt::Fence | Stmt::Note(_) => {}
         }
     }
 }

@@ -144,7 +144,7 @@ impl Counter<'_> {
                     self.turns.pop();
                     self.seen.pop();
                 }
-                Stmt::Note(_) => {}
+                Stmt::Fence | Stmt::Note(_) => {}
             }
         }
     }

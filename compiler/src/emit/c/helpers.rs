@@ -21,6 +21,8 @@ pub enum Helper {
     Min(Ty),
     /// Greater.
     Max(Ty),
+    /// Memory holds what was stored.
+    Fence,
 }
 
 impl Helper {
@@ -34,6 +36,7 @@ impl Helper {
             Helper::ToI16 => "to_i16".into(),
             Helper::Min(t) => format!("min_{}", short(t)),
             Helper::Max(t) => format!("max_{}", short(t)),
+            Helper::Fence => "fence".into(),
         }
     }
 
@@ -76,6 +79,11 @@ impl Helper {
             ),
             Helper::Min(t) => compare(&name, t, '<'),
             Helper::Max(t) => compare(&name, t, '>'),
+            Helper::Fence => format!(
+                "/* What was stored lies in memory: sums for which there are no registers would go to the stack. */\n\
+                 SQ_INLINE void {name}(void)\n{{\n\
+                 #if defined(__GNUC__)\n    __asm__ volatile(\"\" ::: \"memory\");\n#endif\n}}\n"
+            ),
         }
     }
 }

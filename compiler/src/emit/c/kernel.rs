@@ -78,6 +78,7 @@ impl Printer<'_> {
                     self.block(k, body, depth + 1, out);
                     *out += &format!("{pad}}}\n");
                 }
+                Stmt::Fence => *out += &format!("{pad}{};\n", self.call(Helper::Fence, &[])),
                 Stmt::Note(text) => *out += &format!("{pad}/* {} */\n", one_line(text)),
             }
         }

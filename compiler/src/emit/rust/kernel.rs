@@ -122,6 +122,7 @@ fn statement(k: &Kernel, s: &Stmt) -> TokenStream {
             let (var, trip, body) = (variable(k, *var), Literal::u32_unsuffixed(*trip), block(k, body));
             quote!(for #var in 0..#trip { #(#body)* })
         }
+        Stmt::Fence => quote!(core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);),
         Stmt::Note(text) => {
             let text = crate::emit::one_line(text);
             quote!(note!(#text);)

@@ -60,7 +60,7 @@ fn propagate(k: &Kernel, body: Vec<Stmt>, known: &mut Vec<Option<Expr>>) -> Vec<
                 fold(e);
             }
             Stmt::For { body, .. } => *body = propagate(k, std::mem::take(body), known),
-            Stmt::Note(_) => {}
+            Stmt::Fence | Stmt::Note(_) => {}
         }
         out.push(s);
     }
@@ -216,9 +216,9 @@ fn sweep(body: &mut Vec<Stmt>, live: &[bool]) {
         Stmt::Let(v, _) | Stmt::Set(v, _) => live[v.0 as usize],
         Stmt::For { body, .. } => {
             sweep(body, live);
-            !body.iter().all(|s| matches!(s, Stmt::Note(_)))
+            !body.iter().all(|s| matches!(s, Stmt::Fence | Stmt::Note(_)))
         }
-        Stmt::Store(..) | Stmt::Note(_) => true,
+        Stmt::Store(..) | Stmt::Fence | Stmt::Note(_) => true,
     });
 }
 
@@ -262,7 +262,7 @@ fn number(body: &mut [Stmt], old: &[VarDecl], new: &mut [Option<Var>], vars: &mu
                 *v = *new[v.0 as usize].insert(next);
             }
             Stmt::Set(v, _) => *v = new[v.0 as usize].expect("bound before"),
-            Stmt::Store(..) | Stmt::Note(_) => {}
+            Stmt::Store(..) | Stmt::Fence | Stmt::Note(_) => {}
         }
         if let Stmt::For { body, .. } = s {
             number(body, old, new, vars);

@@ -21,7 +21,7 @@ fn block(k: &mut Kernel, body: Vec<Stmt>) -> Vec<Stmt> {
                 expr(k, e, &mut out);
             }
             Stmt::For { body, .. } => *body = block(k, std::mem::take(body)),
-            Stmt::Note(_) => {}
+            Stmt::Fence | Stmt::Note(_) => {}
         }
         out.push(s);
     }

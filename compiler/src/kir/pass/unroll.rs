@@ -68,6 +68,7 @@ impl Opener<'_> {
                         body: inner,
                     });
                 }
+                Stmt::Fence => out.push(Stmt::Fence),
                 Stmt::Note(text) if self.first => out.push(Stmt::Note(text.clone())),
                 Stmt::Note(_) => {}
             }

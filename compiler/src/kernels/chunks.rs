@@ -1,0 +1,491 @@
+//! Weights as code on the operands that fit the registers: additions and subtractions, nothing for weights that are 0.
+//!
+//! The taps are cut into chunks whose operands fit the registers. A chunk is straight-line code that runs through the outputs,
+//! with the sums in RAM.
+//!
+//! Where a row has several pixels, two are computed at a time: their operands lie in the halves of a word, and one addition or
+//! subtraction serves both. (Additions of whole words do what `SADD16` does but for the borrow that a negative lower half takes
+//! from the upper one, which is given back when the halves are parted; so no processor needs an instruction for it.) A half holds
+//! 16 bits. Where the sums of a layer may be greater, taps are cut into blocks of whose sums it is known that they are not, and
+//! the blocks' sums are added up in words.
+//!
+//! Of binary weights, those that are 1 alone are added up. The sum of the others is what is left of the sum of all operands, which
+//! all outputs share: `sum(w x) = 2 sum(x where w = 1) - sum(x)`. A chunk takes whichever half has fewer weights, so that
+//! in the mean two weights in five cost an instruction.
+
+use super::nest::{Finish, Job, channels, coordinate};
+use crate::ir::{Depth, Elem};
+use crate::kir::build::{Builder, idx, int};
+use crate::kir::{Buf, Expr, Kernel, Role, Ty};
+
+/// Additions beyond which the code is no candidate: some 110 KB, for which compilers take half a minute.
+const LIMIT: usize = 28_000;
+
+/// Outputs below which building operands costs as much as adding them.
+const LEAST_OUTPUTS: usize = 4;
+
+/// Registers below which a load reaches no further than [`REACH`] words from a register: Armv6-M, section A6.7.26.
+const FEW_WORDS: usize = 12;
+
+/// Sums of a chunk whose addresses are at constant distances from one register there. LLVM keeps the addresses of further ones on
+/// the stack, over 4 KB for 64 outputs.
+const REACH: usize = 32;
+
+/// Bytes of stack that such code takes beyond the kilobyte that plans reserve: rustc's for 64 outputs on Armv6-M takes 1,740.
+const STACK: u64 = 1024;
+
+/// Why this family cannot build `job` with `lanes` pixels at a time, if so.
+pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
+    let columns = columns(job);
+    match () {
+        _ if job.packed_codes().is_none() => Some("weights are not binary or ternary".into()),
+        _ if !matches!(job.x.elem, Elem::I8 | Elem::U8) => Some("operand is not of 8 bits".into()),
+        _ if job.geom.groups != 1 => Some(format!("{} groups", job.geom.groups)),
+        _ if job.y.c < LEAST_OUTPUTS => Some(format!("{} outputs are too few to share operands", job.y.c)),
+        _ if lanes == 1 && columns > 1 => Some("two pixels at a time take fewer instructions".into()),
+        _ if lanes == 2 && columns < 2 => Some("no two pixels are side by side".into()),
+        _ if lanes == 2 && job.pool.is_some() && columns % 2 == 1 => Some("an odd number of columns is pooled".into()),
+        // Its chunks would take long to count.
+        _ if job.weights.shape.iter().product::<usize>() > 8 * LIMIT => Some(format!(
+            "more than {} weights are more than {LIMIT} additions",
+            8 * LIMIT
+        )),
+        _ => {
+            let blocks = blocks(job, lanes);
+            let weights = blocks.iter().flatten().flat_map(|c| c.weights.iter().flatten());
+            let additions = weights.filter(|w| **w != 0).count();
+            let ram = cut(job, lanes, blocks.len()).bytes() + STACK;
+            if additions > LIMIT {
+                Some(format!("{additions} additions are more than {LIMIT}"))
+            } else {
+                (ram > job.scratch).then(|| format!("{ram} bytes of sums and stack are more than {}", job.scratch))
+            }
+        }
+    }
+}
+
+/// Columns of sums in a row.
+fn columns(job: &Job) -> usize {
+    job.y.w * job.pool.map_or(1, |p| p.size[1])
+}
+
+/// A weight's place: the kernel's row and column, and the channel.
+#[derive(Clone, Copy)]
+struct Tap {
+    ky: usize,
+    kx: usize,
+    c: usize,
+}
+
+/// Taps whose operands are in registers together.
+struct Chunk {
+    taps: Vec<Tap>,
+    /// For each slot the weights of the taps, and where weights are binary of the sum of all their operands.
+    weights: Vec<Vec<i8>>,
+}
+
+struct Chunks<'a> {
+    job: &'a Job<'a>,
+    /// Pixels in a word.
+    lanes: usize,
+    /// Groups of pixels in a part of a row, which is computed at a time.
+    groups: usize,
+    x: Buf,
+    /// Chunks of which the sums fit the parts of words.
+    blocks: Vec<Vec<Chunk>>,
+    /// `[group of pixels][slot]`, of a block; where there is one block alone, `[row of the pool][group][slot]`. A slot is that of
+    /// an output, or behind these that of the sum of all operands.
+    words: Buf,
+    /// `[row of the pool][column][output]`, of all blocks, if there are several.
+    sums: Option<Buf>,
+}
+
+/// Whether sums are put together from those of the weights that are 1 and the sum of all operands.
+fn from_all(job: &Job) -> bool {
+    job.packed_codes().is_some_and(|(depth, _)| depth == Depth::Binary)
+}
+
+/// Builds the kernel with `lanes` pixels at a time.
+pub fn build(job: &Job, lanes: usize) -> Kernel {
+    let mut b = Builder::new(&job.name, &job.doc);
+    let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+    let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+    let finish = Finish::declare(&mut b, job);
+    let rows = job.pool.map_or(1, |p| p.size[0]);
+    let slots = job.y.c + usize::from(from_all(job));
+    let blocks = blocks(job, lanes);
+    let Cut {
+        parts,
+        groups,
+        one,
+        words,
+        sums,
+    } = cut(job, lanes, blocks.len());
+    let mut scratch = |name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
+    let kernel = Chunks {
+        words: scratch("words", words),
+        sums: (!one).then(|| scratch("sums", sums)),
+        lanes,
+        groups,
+        blocks,
+        job,
+        x,
+    };
+    let reach = if job.simd.words < FEW_WORDS { REACH } else { slots };
+    // The last may be alone beyond the reach.
+    let near = slots.div_ceil((slots - 1).div_ceil(reach));
+    b.each("row", job.y.h, false, |b, row| {
+        b.each("part", parts, parts == 1, |b, part| {
+            let before = b.val("before", part.clone() * idx(groups));
+            b.each("dy", rows, false, |b, dy| {
+                let top = (row.clone() * idx(rows) + dy.clone()) * idx(job.geom.stride[0]);
+                let above = if one { dy.clone() * idx(groups) } else { idx(0) };
+                for (i, block) in kernel.blocks.iter().enumerate() {
+                    for (j, chunk) in block.iter().enumerate() {
+                        for from in (0..slots).step_by(near) {
+                            let some = from..slots.min(from + near);
+                            b.each("group", groups, false, |b, group| {
+                                let operands = kernel.operands(b, chunk, &top, before.clone() + group.clone());
+                                let at = (above.clone() + group) * idx(slots) + idx(from);
+                                kernel.chunk(b, &chunk.weights[some], &operands, j == 0, at);
+                            });
+                            // Without a loop all of them would be one block of code, and every sum a variable.
+                            if groups == 1 {
+                                b.fence();
+                            }
+                        }
+                    }
+                    if let Some(sums) = kernel.sums {
+                        kernel.part(b, sums, i == 0, &dy);
+                    }
+                }
+            });
+            let place = (row.clone(), part * idx(job.y.w / parts), job.y.w / parts);
+            match kernel.sums {
+                Some(sums) => kernel.finish(b, &finish, y, place, sums),
+                None => kernel.finish_words(b, &finish, y, place),
+            }
+        });
+    });
+    b.finish()
+}
+
+/// How a row is cut.
+struct Cut {
+    /// Parts of the row, each of which is computed at a time.
+    parts: usize,
+    /// Groups of pixels in a part.
+    groups: usize,
+    /// Whether sums stay words until they are finished.
+    one: bool,
+    /// Words for [`Chunks::words`], and for [`Chunks::sums`].
+    words: usize,
+    sums: usize,
+}
+
+impl Cut {
+    /// Bytes of RAM for both.
+    fn bytes(&self) -> u64 {
+        4 * (self.words + self.sums) as u64
+    }
+}
+
+/// As few parts as RAM allows, each of whole groups and whole pooling windows.
+fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
+    let (columns, [ph, pw]) = (columns(job), job.pool.map_or([1, 1], |p| p.size));
+    let slots = job.y.c + usize::from(from_all(job));
+    let one = blocks == 1 && job.pool.is_none_or(|p| p.size[1].is_multiple_of(lanes));
+    let into = |parts: usize| {
+        let groups = columns.div_ceil(lanes) / parts;
+        Cut {
+            parts,
+            groups,
+            one,
+            words: groups * slots * if one { ph } else { 1 },
+            sums: if one { 0 } else { ph * lanes * groups * job.y.c },
+        }
+    };
+    let whole = |parts: &usize| columns.is_multiple_of(lanes * parts) && (columns / parts).is_multiple_of(pw);
+    let mut least = into(1);
+    for cut in (2..=columns).filter(whole).map(into) {
+        if least.bytes() + STACK <= job.scratch {
+            break;
+        }
+        least = cut;
+    }
+    least
+}
+
+/// Cuts the taps.
+fn blocks(job: &Job, lanes: usize) -> Vec<Vec<Chunk>> {
+    let (_, codes) = job.packed_codes().expect("asked before");
+    let [outputs, inputs, kh, kw] = job.weights.shape;
+    let in_order = (0..kh).flat_map(|ky| (0..kw).flat_map(move |kx| (0..inputs).map(move |c| Tap { ky, kx, c })));
+    let taps: Vec<Tap> = in_order.collect();
+    // A sum, the address of the sums and a constant beside the operands.
+    let most = job.simd.words - 3 - usize::from(from_all(job));
+    // Equal chunks: a short one would load and store every sum for little.
+    let size = taps.len().div_ceil(taps.len().div_ceil(most));
+    // Of every output, what the block's sum may reach. Off the map is 0.
+    let (lo, hi) = (job.x_range.0.min(0), job.x_range.1.max(0));
+    let mut reach = vec![(0, 0); outputs];
+    let mut blocks: Vec<Vec<Chunk>> = vec![vec![]];
+    for taps in taps.chunks(size) {
+        let weight = |o: usize, t: &Tap| codes[job.source(o, (t.ky * kw + t.kx) * inputs + t.c)];
+        let weights: Vec<Vec<i8>> = (0..outputs)
+            .map(|o| taps.iter().map(|t| weight(o, t)).collect())
+            .collect();
+        let own: Vec<(i64, i64)> = weights
+            .iter()
+            .map(|w| {
+                let [plus, minus] = [1, -1].map(|s| w.iter().filter(|&&w| w == s).count() as i64);
+                (plus * lo - minus * hi, plus * hi - minus * lo)
+            })
+            .collect();
+        let fits = |(a, b): (&(i64, i64), &(i64, i64))| a.0 + b.0 >= i16::MIN.into() && a.1 + b.1 <= i16::MAX.into();
+        if lanes > 1 && !reach.iter().zip(&own).all(fits) {
+            blocks.push(vec![]);
+            reach = vec![(0, 0); outputs];
+        }
+        for (reach, own) in reach.iter_mut().zip(&own) {
+            *reach = (reach.0 + own.0, reach.1 + own.1);
+        }
+        blocks.last_mut().expect("begun above").push(Chunk {
+            taps: taps.to_vec(),
+            weights: if from_all(job) { halved(weights) } else { weights },
+        });
+    }
+    blocks
+}
+
+/// Weights that make the sums of the operands whose weight is 1, either from these or from the sum of all and the others; and
+/// behind the outputs' those of the sum of all.
+fn halved(mut weights: Vec<Vec<i8>>) -> Vec<Vec<i8>> {
+    let taps = weights.first().map_or(0, Vec::len);
+    for weights in &mut weights {
+        let minus = weights.iter().filter(|w| **w < 0).count();
+        let less = minus + 1 < taps - minus;
+        for w in weights.iter_mut() {
+            *w = if less { (*w).min(0) } else { (*w).max(0) };
+        }
+        weights.push(less.into());
+    }
+    weights.push((0..=taps).map(|i| i8::from(i == taps)).collect());
+    weights
+}
+
+impl Chunks<'_> {
+    /// Slots of a group of pixels.
+    fn slots(&self) -> usize {
+        self.job.y.c + usize::from(from_all(self.job))
+    }
+
+    /// What a chunk adds to some sums of a group of pixels, of these weights and from `at` on.
+    fn chunk(&self, b: &mut Builder, weights: &[Vec<i8>], operands: &[Expr], first: bool, at: Expr) {
+        let at = b.val("at", at);
+        for (slot, weights) in weights.iter().enumerate() {
+            let at = at.clone() + idx(slot);
+            let start = (!first).then(|| b.load(self.words, at.clone()));
+            let live = operands.iter().zip(weights).filter(|(_, w)| **w != 0);
+            let sum = live.fold(start, |sum, (x, w)| {
+                Some(match (sum, w) {
+                    (None, 1) => x.clone(),
+                    (sum, 1) => sum.expect("the arm above") + x.clone(),
+                    (sum, _) => sum.unwrap_or(int(0, Ty::U32)) - x.clone(),
+                })
+            });
+            if first || weights.iter().any(|w| *w != 0) {
+                b.store(self.words, at, sum.unwrap_or(int(0, Ty::U32)));
+            }
+        }
+    }
+
+    /// The operands of a chunk, those of a group's pixels in the parts of a word; and where weights are binary their sum.
+    fn operands(&self, b: &mut Builder, chunk: &Chunk, top: &Expr, group: Expr) -> Vec<Expr> {
+        let job = self.job;
+        let columns = columns(job);
+        let left = group * idx(self.lanes);
+        // The last of an odd number of columns is computed beside the one before it, again.
+        let left = if columns.is_multiple_of(self.lanes) {
+            left
+        } else {
+            left.min(idx(columns - self.lanes))
+        };
+        let left = b.val("left", left * idx(job.geom.stride[1]));
+        let mut pixels: Option<(usize, usize, Vec<Pixel>)> = None;
+        let mut operands = vec![];
+        for tap in &chunk.taps {
+            if pixels.as_ref().is_none_or(|(ky, kx, _)| (*ky, *kx) != (tap.ky, tap.kx)) {
+                pixels = Some((tap.ky, tap.kx, self.pixels(b, tap, top, &left)));
+            }
+            let (_, _, pixels) = pixels.as_ref().expect("set above");
+            let parts = pixels.iter().enumerate().map(|(lane, pixel)| {
+                let v = b.load(self.x, job.x.at(idx(tap.c), pixel.y.clone(), pixel.x.clone()));
+                let v = v.cast(Ty::I32);
+                let v = pixel.mask.iter().fold(v, |v, mask| v & mask.clone()).cast(Ty::U32);
+                if lane > 0 { v << int(16, Ty::U32) } else { v }
+            });
+            let word = parts.reduce(|low, high| low + high).expect("a lane");
+            operands.push(b.val("v", word));
+        }
+        if from_all(job) {
+            let all = operands.iter().cloned().reduce(|a, b| a + b).expect("a tap");
+            operands.push(b.val("all", all));
+        }
+        operands
+    }
+
+    /// Where a tap of each pixel lies.
+    fn pixels(&self, b: &mut Builder, tap: &Tap, top: &Expr, left: &Expr) -> Vec<Pixel> {
+        let geom = &self.job.geom;
+        let (y, row) = coordinate(b, self.job, 0, top.clone() + idx(tap.ky * geom.dilation[0]));
+        let pixel = |lane| {
+            let col = left.clone() + idx(lane * geom.stride[1] + tap.kx * geom.dilation[1]);
+            let (x, col) = coordinate(b, self.job, 1, col);
+            let mask = match (&row, col) {
+                (Some(row), Some(col)) => Some(b.val("mask", row.clone() & col)),
+                (row, col) => row.clone().or(col),
+            };
+            Pixel { y: y.clone(), x, mask }
+        };
+        (0..self.lanes).map(pixel).collect()
+    }
+
+    /// The sums of a group's pixels for an output, from its word and that of the sum of all operands.
+    fn lanes(&self, b: &mut Builder, word: Expr, all: Option<&Expr>) -> Vec<Expr> {
+        let word = match all {
+            Some(all) => (word << int(1, Ty::U32)) - all.clone(),
+            None => word,
+        };
+        if self.lanes == 1 {
+            return vec![word.cast(Ty::I32)];
+        }
+        let word = b.val("word", word);
+        let low = b.val("low", word.clone().cast(Ty::I16).cast(Ty::I32));
+        let high = (word - low.clone().cast(Ty::U32)).cast(Ty::I32) >> int(16, Ty::I32);
+        vec![low, high]
+    }
+
+    /// The sum of all operands of a group of pixels, whose slots begin at `from`.
+    fn all(&self, b: &mut Builder, from: &Expr) -> Option<Expr> {
+        let at = from.clone() + idx(self.job.y.c);
+        from_all(self.job).then(|| b.val("all", b.load(self.words, at)))
+    }
+
+    /// Parts the words of a block's sums.
+    fn part(&self, b: &mut Builder, sums: Buf, first: bool, dy: &Expr) {
+        let outputs = self.job.y.c;
+        b.each("group", self.groups, false, |b, group| {
+            let from = b.val("from", group.clone() * idx(self.slots()));
+            let to = (dy.clone() * idx(self.groups) + group) * idx(self.lanes * outputs);
+            let to = b.val("to", to);
+            let all = self.all(b, &from);
+            b.each("o", outputs, false, |b, o| {
+                let word = b.load(self.words, from.clone() + o.clone());
+                for (lane, part) in self.lanes(b, word, all.as_ref()).into_iter().enumerate() {
+                    let part = part.cast(Ty::U32);
+                    let at = to.clone() + idx(lane * outputs) + o.clone();
+                    let sum = if first { part } else { b.load(sums, at.clone()) + part };
+                    b.store(sums, at, sum);
+                }
+            });
+        });
+    }
+
+    /// Stores outputs from a row's column on, whose sums are parts of words yet.
+    fn finish_words(&self, b: &mut Builder, finish: &Finish, y: Buf, (row, from, count): (Expr, Expr, usize)) {
+        let job = self.job;
+        let [ph, pw] = job.pool.map_or([1, 1], |p| p.size);
+        let sums = |b: &mut Builder, dy: Expr, group: Expr, o: Expr| {
+            let from = (dy * idx(self.groups) + group) * idx(self.slots());
+            let all = self.all(b, &from);
+            let word = b.load(self.words, from + o);
+            self.lanes(b, word, all.as_ref())
+        };
+        if job.pool.is_some() {
+            b.each("col", count, false, |b, col| {
+                let at = (row.clone(), from.clone() + col.clone());
+                channels(b, job, false, y, at, &mut |b, channel| {
+                    let best = b.mutable("best", int(job.least, Ty::I32));
+                    b.each("dy", ph, false, |b, dy| {
+                        b.each("dx", pw / self.lanes, false, |b, dx| {
+                            let group = col.clone() * idx(pw / self.lanes) + dx;
+                            for sum in sums(b, dy.clone(), group, channel.o.clone()) {
+                                b.set(best, Expr::Var(best).max(sum));
+                            }
+                        });
+                    });
+                    finish.apply(b, Expr::Var(best), channel.o.clone())
+                });
+            });
+            return;
+        }
+        let store = |b: &mut Builder, lane: usize, group: Expr, col: Expr| {
+            channels(
+                b,
+                job,
+                false,
+                y,
+                (row.clone(), from.clone() + col),
+                &mut |b, channel| {
+                    let sum = sums(b, idx(0), group.clone(), channel.o.clone()).swap_remove(lane);
+                    let total = b.val("total", sum);
+                    finish.apply(b, total, channel.o.clone())
+                },
+            );
+        };
+        b.each("group", count / self.lanes, false, |b, group| {
+            for lane in 0..self.lanes {
+                store(b, lane, group.clone(), group.clone() * idx(self.lanes) + idx(lane));
+            }
+        });
+        // The last of an odd number of columns is the upper half of a pair that begins with its neighbour.
+        if !count.is_multiple_of(self.lanes) {
+            store(b, self.lanes - 1, idx(self.groups - 1), idx(count - 1));
+        }
+    }
+
+    /// Stores outputs from a row's column on.
+    fn finish(&self, b: &mut Builder, finish: &Finish, y: Buf, place: (Expr, Expr, usize), sums: Buf) {
+        let job = self.job;
+        let (row, from, count) = place;
+        let outputs = job.y.c;
+        let slots = self.groups * self.lanes;
+        let [ph, pw] = job.pool.map_or([1, 1], |p| p.size);
+        // The last of an odd number of columns has the slot behind that of its repeated neighbour.
+        let odd = (count * pw) % self.lanes;
+        for (count, first, slot) in [(count - odd, 0, 0), (odd, count - odd, slots - 1)] {
+            if count == 0 {
+                continue;
+            }
+            b.each("col", count, false, |b, col| {
+                let at = (row.clone(), from.clone() + col.clone() + idx(first));
+                channels(b, job, false, y, at, &mut |b, channel| {
+                    let sum = |b: &Builder, dy: Expr, dx: Expr| {
+                        let slot = dy * idx(slots) + col.clone() * idx(pw) + idx(slot) + dx;
+                        b.load(sums, slot * idx(outputs) + channel.o.clone()).cast(Ty::I32)
+                    };
+                    if ph * pw == 1 {
+                        let total = b.val("total", sum(b, idx(0), idx(0)));
+                        return finish.apply(b, total, channel.o.clone());
+                    }
+                    let best = b.mutable("best", int(job.least, Ty::I32));
+                    b.each("dy", ph, false, |b, dy| {
+                        b.each("dx", pw, false, |b, dx| {
+                            let next = sum(b, dy.clone(), dx);
+                            b.set(best, Expr::Var(best).max(next));
+                        });
+                    });
+                    finish.apply(b, Expr::Var(best), channel.o.clone())
+                });
+            });
+        }
+    }
+}
+
+/// A tap on the map, and all ones where it is on the map, if it may be off.
+struct Pixel {
+    y: Expr,
+    x: Expr,
+    mask: Option<Expr>,
+}
