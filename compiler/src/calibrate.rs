@@ -1,33 +1,45 @@
 //! The prices of a target's operations, fitted to measurements: every kernel family on a set of layers, in both languages.
 //!
-//! What a language's compiler makes of a family beyond the sum of its operations is a factor of its own, the geometric mean over the family's
-//! kernels. Prices are the solution of a least-squares problem: the shares by which predictions miss measurements, squared, are
+//! What a language's compiler makes of a family beyond the sum of its operations is a factor of its own for each class of layers, the
+//! geometric mean over the family's kernels. Prices are the solution of a least-squares problem: the shares by which predictions miss measurements, squared, are
 //! least, and no price is below 0. They are held close to those of before, which say what instructions there are: left free they
 //! take whatever fits a dozen layers (an addition for nothing on a Cortex-M4), and other layers are off by half. Prices and
-//! factors are found in turns.
+//! factors are found in turns. How well they predict is then counted on layers that had no part in it.
 
 use crate::bench;
 use crate::diag::{Code, Diag, Result};
 use crate::plan::{self, FAMILIES, cost};
 use crate::progress::{Progress, Silent};
 use crate::synth::{self, Form, HEAD, Spec, TAIL};
-use crate::target::{Cost, Lang, Run, Target};
+use crate::target::{self, Class, Cost, Lang, Run, Target};
 use crate::{driver, import};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth.
-const LAYERS: [&str; 9] = [
+/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, two of each class at least.
+const LAYERS: [&str; 11] = [
     "64x6x6 48C3 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
     "512 64FC w=binary x=binary",
+    "256 48FC w=ternary x=binary",
     "32x6x6 40C3 w=binary x=int8",
     "32x6x6 40C3 w=ternary x=int8",
-    "320 96FC w=binary x=int8",
-    "320 96FC w=ternary x=int8",
+    "320 40FC w=binary x=int8",
+    "320 40FC w=ternary x=int8",
     "1x14x14 8C5p0-MP2 w=ternary x=uint8",
+    "1x12x12 12C3 w=binary x=uint8",
     "16x6x6 12C3-MP2 w=ternary x=int8",
+];
+
+/// What predictions are held against: nothing is fitted to these.
+const OTHERS: [&str; 6] = [
+    "96x5x5 32C3p0 w=binary x=binary",
+    "384 40FC w=ternary x=binary",
+    "24x8x8 32C3 w=ternary x=int8",
+    "48x4x4 24C3-MP2 w=binary x=int8",
+    "256 64FC w=ternary x=int8",
+    "1x16x16 16C5p0-MP2 w=binary x=uint8",
 ];
 
 /// Longer code is left out: compilers take minutes for it, and no small device has room.
@@ -38,8 +50,11 @@ const PULL: f64 = 20.0;
 
 type Vector = [f64; Cost::NAMES.len()];
 
-/// By language, what a family takes of the sum of its operations' prices.
-type Families = BTreeMap<(Lang, &'static str), f64>;
+/// A family's kernels for layers of a class in a language.
+type Kind = (Lang, &'static str, Class);
+
+/// What they take of the sum of their operations' prices.
+type Shares = BTreeMap<Kind, f64>;
 
 /// A kernel that was measured.
 #[derive(Clone, Debug)]
@@ -48,6 +63,8 @@ pub struct Sample {
     pub layer: &'static str,
     /// The family.
     pub family: &'static str,
+    /// The layer's class.
+    pub class: Class,
     /// The language.
     pub lang: Lang,
     /// How often it does what has a price.
@@ -63,10 +80,12 @@ pub struct Calibration {
     pub target: String,
     /// In the order of [`Cost::NAMES`].
     pub prices: Vector,
-    /// Factors of the families.
-    pub families: Families,
-    /// What was measured.
+    /// Shares of families and classes.
+    pub shares: Shares,
+    /// What they rest on.
     pub samples: Vec<Sample>,
+    /// Kernels of other layers.
+    pub others: Vec<Sample>,
 }
 
 /// Measures and fits.
@@ -79,8 +98,22 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
         let found = format!("`{target}` runs on this machine, where nothing counts instructions");
         return Err(Diag::new(Code::RunFailed, found).into());
     }
+    let samples = measure(&LAYERS, target, progress)?;
+    let others = measure(&OTHERS, target, progress)?;
+    let (prices, shares) = fit(&samples, &described.cost.list(), PULL);
+    Ok(Calibration {
+        target: target.to_owned(),
+        prices,
+        shares,
+        samples,
+        others,
+    })
+}
+
+/// Every kernel of the layers, in both languages.
+fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
     let mut samples = vec![];
-    for layer in LAYERS {
+    for layer in layers {
         let spec: Spec = layer.parse().map_err(|e| Diag::new(Code::Internal, e))?;
         let model = import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))?;
         for family in FAMILIES {
@@ -98,10 +131,14 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
                 let added = |name: &str| name == TAIL || name.starts_with(HEAD);
                 let of_family = |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !added(&l.name);
                 for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s.last())) {
+                    let Some(class) = plan::class(&c.graph, step.last().node) else {
+                        continue;
+                    };
                     let figures = bench::measure_layer(&c, i)?.figures;
                     samples.push(Sample {
                         layer,
                         family: family.name,
+                        class,
                         lang,
                         counts: cost::counts(&step.kernels[0]),
                         measured: figures.instructions.unwrap_or(0) as f64,
@@ -110,13 +147,7 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
             }
         }
     }
-    let (prices, families) = fit(&samples, &described.cost.list(), PULL);
-    Ok(Calibration {
-        target: target.to_owned(),
-        prices,
-        families,
-        samples,
-    })
+    Ok(samples)
 }
 
 fn dot(a: &Vector, b: &Vector) -> f64 {
@@ -126,20 +157,20 @@ fn dot(a: &Vector, b: &Vector) -> f64 {
 /// Turns of prices and factors: after so many neither moves by a hundredth.
 const TURNS: usize = 20;
 
-/// Prices, and the factors of families.
-fn fit(samples: &[Sample], old: &Vector, pull: f64) -> (Vector, Families) {
-    let mut families: Families = samples.iter().map(|s| ((s.lang, s.family), 1.0)).collect();
+/// Prices, and the shares of families and classes.
+fn fit(samples: &[Sample], old: &Vector, pull: f64) -> (Vector, Shares) {
+    let mut shares: Shares = samples.iter().map(|s| (s.kind(), 1.0)).collect();
     for _ in 0..TURNS {
-        let prices = fit_prices(samples, &families, old, pull);
-        for (family, factor) in &mut families {
-            let own = samples.iter().filter(|s| (s.lang, s.family) == *family);
+        let prices = fit_prices(samples, &shares, old, pull);
+        for (kind, share) in &mut shares {
+            let own = samples.iter().filter(|s| s.kind() == *kind);
             let logs: Vec<f64> = own.map(|s| (s.measured / dot(&s.counts, &prices)).ln()).collect();
-            *factor = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+            *share = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         }
     }
-    let prices = fit_prices(samples, &families, old, pull);
-    families.values_mut().for_each(|factor| *factor = hundredths(*factor));
-    (prices.map(hundredths), families)
+    let prices = fit_prices(samples, &shares, old, pull);
+    shares.values_mut().for_each(|share| *share = hundredths(*share));
+    (prices.map(hundredths), shares)
 }
 
 fn hundredths(x: f64) -> f64 {
@@ -147,12 +178,12 @@ fn hundredths(x: f64) -> f64 {
 }
 
 /// Least squares with prices of at least 0, by one coordinate after the other until nothing moves.
-fn fit_prices(samples: &[Sample], families: &Families, old: &Vector, pull: f64) -> Vector {
+fn fit_prices(samples: &[Sample], shares: &Shares, old: &Vector, pull: f64) -> Vector {
     let n = old.len();
     let mut squares = vec![vec![0.0; n]; n];
     let mut right = vec![0.0; n];
     for sample in samples {
-        let factor = families[&(sample.lang, sample.family)] / sample.measured;
+        let factor = shares[&sample.kind()] / sample.measured;
         let share = sample.counts.map(|count| count * factor);
         for i in 0..n {
             right[i] += share[i];
@@ -182,91 +213,130 @@ fn fit_prices(samples: &[Sample], families: &Families, old: &Vector, pull: f64) 
     prices
 }
 
-impl Calibration {
-    fn predicted(&self, s: &Sample) -> f64 {
-        dot(&s.counts, &self.prices) * self.families[&(s.lang, s.family)]
+impl Sample {
+    fn kind(&self) -> Kind {
+        (self.lang, self.family, self.class)
     }
+}
 
-    /// By how much a prediction misses, as a share.
-    fn miss(&self, s: &Sample) -> f64 {
-        self.predicted(s) / s.measured - 1.0
-    }
-
-    /// The share of samples that are missed by at most 15 %.
-    fn near(&self) -> f64 {
-        let near = self.samples.iter().filter(|s| self.miss(s).abs() <= 0.15).count();
-        near as f64 / self.samples.len().max(1) as f64
-    }
-
+/// How well some layers' kernels are predicted; shares of 1.
+struct Quality {
+    kernels: usize,
     /// Mean and greatest miss.
-    fn misses(&self) -> (f64, f64) {
-        let all = self.samples.iter().map(|s| self.miss(s).abs());
-        let sum: f64 = all.clone().sum();
-        (sum / self.samples.len().max(1) as f64, all.fold(0.0, f64::max))
-    }
+    mean: f64,
+    greatest: f64,
+    /// How many are missed by at most 15 %.
+    near: f64,
+    /// Greatest miss of the best kernels of the layers.
+    of_best: f64,
+    /// What the cheapest kernels by prediction cost beyond the best, over all layers and languages.
+    regret: f64,
+}
 
-    /// The greatest miss of the best kernels of the layers.
-    fn miss_of_best(&self) -> f64 {
-        let of =
-            |layer: &'static str, lang: Lang| self.samples.iter().filter(move |s| s.layer == layer && s.lang == lang);
-        let best = LAYERS.iter().flat_map(|l| Lang::ALL.map(|lang| (l, lang)));
-        let best = best.filter_map(|(l, lang)| of(l, lang).min_by(|a, b| a.measured.total_cmp(&b.measured)));
-        best.map(|s| self.miss(s).abs()).fold(0.0, f64::max)
-    }
-
-    /// What the cheapest kernels by prediction cost beyond the best, as a share of these, over all layers and languages.
-    fn regret(&self) -> f64 {
-        let (mut chosen, mut best) = (0.0, 0.0);
-        for (layer, lang) in LAYERS.iter().flat_map(|l| Lang::ALL.map(|lang| (l, lang))) {
-            let of = || self.samples.iter().filter(|s| s.layer == *layer && s.lang == lang);
-            let pick = of().min_by(|a, b| self.predicted(a).total_cmp(&self.predicted(b)));
-            let least = of().map(|s| s.measured).reduce(f64::min);
-            chosen += pick.map_or(0.0, |s| s.measured);
-            best += least.unwrap_or(0.0);
+impl Calibration {
+    /// What a language's compiler takes, as the target's file has it: which also says what to take for kinds that were not measured.
+    fn shares(&self, lang: Lang) -> target::Shares {
+        let mut all = target::Shares::default();
+        for ((_, family, class), share) in self.shares.iter().filter(|((of, ..), _)| *of == lang) {
+            all.0.entry((*family).to_owned()).or_default().insert(*class, *share);
         }
-        if best > 0.0 { chosen / best - 1.0 } else { 0.0 }
+        all
+    }
+
+    /// What every one of the samples is predicted to take.
+    fn predictions<'a>(&self, samples: &'a [Sample]) -> Vec<(&'a Sample, f64)> {
+        let [rust, c] = Lang::ALL.map(|lang| self.shares(lang));
+        let shares = |lang| if lang == Lang::C { &c } else { &rust };
+        let predicted = |s: &Sample| dot(&s.counts, &self.prices) * shares(s.lang).of(s.family, s.class);
+        samples.iter().map(|s| (s, predicted(s))).collect()
+    }
+
+    fn quality(&self, samples: &[Sample]) -> Quality {
+        type Prediction<'a> = (&'a Sample, f64);
+        let all = self.predictions(samples);
+        let miss = |(s, predicted): &Prediction| (predicted / s.measured - 1.0).abs();
+        let kernels = all.len();
+        let share = |n: f64| n / kernels.max(1) as f64;
+        let mut quality = Quality {
+            kernels,
+            mean: share(all.iter().map(miss).sum()),
+            greatest: all.iter().map(miss).fold(0.0, f64::max),
+            near: share(all.iter().filter(|p| miss(p) <= 0.15).count() as f64),
+            of_best: 0.0,
+            regret: 0.0,
+        };
+        let rivals: BTreeSet<(&str, Lang)> = samples.iter().map(|s| (s.layer, s.lang)).collect();
+        let (mut chosen, mut best) = (0.0, 0.0);
+        for rivals in rivals
+            .iter()
+            .map(|r| all.iter().filter(|(s, _)| (s.layer, s.lang) == *r))
+        {
+            let pick = rivals.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
+            let fastest = rivals.min_by(|(a, _), (b, _)| a.measured.total_cmp(&b.measured));
+            let (pick, fastest) = pick.zip(fastest).expect("a layer that was measured");
+            chosen += pick.0.measured;
+            best += fastest.0.measured;
+            quality.of_best = quality.of_best.max(miss(fastest));
+        }
+        if best > 0.0 {
+            quality.regret = chosen / best - 1.0;
+        }
+        quality
     }
 
     /// Every sample with its prediction.
     pub fn report(&self) -> String {
         let mut text = String::new();
-        for s in &self.samples {
-            let (predicted, miss) = (self.predicted(s), 100.0 * self.miss(s));
-            let _ = writeln!(
-                text,
-                "{:<38} {:<15} {:<4} {:>9} measured {predicted:>9.0} predicted {miss:>+4.0} %",
-                s.layer,
-                s.family,
-                s.lang.to_string(),
-                s.measured
-            );
+        for (title, samples) in [("fitted to", &self.samples), ("not fitted to", &self.others)] {
+            let _ = writeln!(text, "{title}:");
+            for (s, predicted) in self.predictions(samples) {
+                let miss = 100.0 * (predicted / s.measured - 1.0);
+                let _ = writeln!(
+                    text,
+                    "{:<38} {:<15} {:<4} {:>9} measured {predicted:>9.0} predicted {miss:>+4.0} %",
+                    s.layer,
+                    s.family,
+                    s.lang.to_string(),
+                    s.measured
+                );
+            }
         }
         text
     }
 
     /// The `[cost]` table with its provenance.
     pub fn table(&self) -> String {
-        let (mean, greatest) = self.misses();
         let mut text = format!(
-            "# `sqc calibrate --target {}` on {}, {} kernels in Rust and C under QEMU: predictions miss by {:.0} % on average and\n\
-             # {:.0} % at most, {:.0} % of them by at most 15 %, those of the best kernels by {:.0} % at most; the regret of the choice is {:.1} %.\n\
-             [cost]\n",
+            "# `sqc calibrate --target {}` on {}, kernels in Rust and C under QEMU.\n",
             self.target,
-            today(),
-            self.samples.len(),
-            100.0 * mean,
-            100.0 * greatest,
-            100.0 * self.near(),
-            100.0 * self.miss_of_best(),
-            100.0 * self.regret(),
+            today()
         );
+        for (layers, samples) in [
+            ("layers that it was fitted to", &self.samples),
+            ("other layers", &self.others),
+        ] {
+            let q = self.quality(samples);
+            let [near, mean, greatest, of_best] = [q.near, q.mean, q.greatest, q.of_best].map(|x| 100.0 * x);
+            let _ = writeln!(
+                text,
+                "# {} kernels of {layers}: {near:.0} % are predicted within 15 %; misses are {mean:.0} % on average, {greatest:.0} % at\n\
+                 # most, {of_best:.0} % of the best kernels at most; the regret of the choice is {:.1} %.",
+                q.kernels,
+                100.0 * q.regret
+            );
+        }
+        text += "[cost]\n";
         for (name, price) in Cost::NAMES.iter().zip(self.prices) {
             let _ = writeln!(text, "{name} = {price}");
         }
         for lang in Lang::ALL {
             let _ = writeln!(text, "\n[cost.{}]", lang.to_string().to_lowercase());
-            for ((_, name), factor) in self.families.iter().filter(|((of, _), _)| *of == lang) {
-                let _ = writeln!(text, "{name} = {factor}");
+            for (family, classes) in self.shares(lang).0 {
+                let classes: Vec<String> = classes
+                    .iter()
+                    .map(|(class, share)| format!("{class} = {share}"))
+                    .collect();
+                let _ = writeln!(text, "{family} = {{ {} }}", classes.join(", "));
             }
         }
         text
@@ -310,6 +380,7 @@ mod tests {
         Sample {
             layer: LAYERS[0],
             family: "scalar",
+            class: Class::Dense,
             lang: Lang::C,
             counts,
             measured: dot(&counts, prices),
@@ -327,14 +398,15 @@ mod tests {
                 )
             })
             .collect();
-        let (prices, families) = fit(&samples, &[1.0; Cost::NAMES.len()], 1e-6);
+        let (prices, shares) = fit(&samples, &[1.0; Cost::NAMES.len()], 1e-6);
         let c = Calibration {
             target: "cortex-m0".into(),
             prices,
-            families,
+            shares,
             samples,
+            others: vec![],
         };
-        assert!(c.misses().1 < 0.05, "{:?}", c.prices);
+        assert!(c.quality(&c.samples).greatest < 0.05, "{:?}", c.prices);
     }
 
     #[test]
@@ -342,8 +414,13 @@ mod tests {
         let c = Calibration {
             target: "cortex-m0".into(),
             prices: [1.5; Cost::NAMES.len()],
-            families: BTreeMap::from([((Lang::Rust, "scalar"), 0.5), ((Lang::C, "scalar"), 0.75)]),
+            shares: BTreeMap::from([
+                ((Lang::Rust, "scalar", Class::Conv), 0.5),
+                ((Lang::Rust, "scalar", Class::Dense), 1.5),
+                ((Lang::C, "scalar", Class::DenseOfSigns), 0.75),
+            ]),
             samples: vec![],
+            others: vec![],
         };
         let file = "doc = \"x\"\n\n# About the run.\n[run]\nkind = \"host\"\n\n# Old.\n# Older.\n[cost]\nalu = 1\n";
         let new = c.replace(file);
@@ -354,7 +431,9 @@ mod tests {
         assert!(
             !new.contains("Old")
                 && new.contains("[cost]\nalu = 1.5\nshift = 1.5\n")
-                && new.ends_with("\n\n[cost.rust]\nscalar = 0.5\n\n[cost.c]\nscalar = 0.75\n"),
+                && new.ends_with(
+                    "\n\n[cost.rust]\nscalar = { conv = 0.5, dense = 1.5 }\n\n[cost.c]\nscalar = { dense-of-signs = 0.75 }\n"
+                ),
             "{new}"
         );
         assert_eq!(c.replace(&new), new);

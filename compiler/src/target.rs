@@ -261,13 +261,54 @@ pub struct Cost {
     pub turn: f64,
     /// Setting up a loop.
     pub enter: f64,
-    /// By kernel family, the share of the sum of its operations' prices that its code takes, where that is not 1: compilers
-    /// unroll the loops of one and spill the registers of another, and rustc and C compilers not those of the same.
+    /// By kernel family and class of layers, the share of the sum of its operations' prices that its code takes, where that is
+    /// not 1: compilers unroll the loops of one and spill the registers of another, and rustc and C compilers not those of the same.
     #[serde(default)]
-    pub rust: BTreeMap<String, f64>,
+    pub rust: Shares,
     /// The same for C.
     #[serde(default)]
-    pub c: BTreeMap<String, f64>,
+    pub c: Shares,
+}
+
+/// By family, the shares of classes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Shares(pub BTreeMap<String, BTreeMap<Class, f64>>);
+
+impl Shares {
+    /// A family's share: for layers of a class that was not measured the geometric mean of its others.
+    pub fn of(&self, family: &str, class: Class) -> f64 {
+        let Some(own) = self.0.get(family) else { return 1.0 };
+        let mean = || own.values().map(|s| s.ln()).sum::<f64>() / own.len() as f64;
+        own.get(&class).copied().unwrap_or_else(|| mean().exp())
+    }
+}
+
+/// Layers of which compilers unroll the same loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// A convolution.
+    Conv,
+    /// A dense layer, of one pixel.
+    Dense,
+    /// A convolution whose outputs read one channel, as the first of a network for grey images.
+    Narrow,
+    /// A convolution of packed signs.
+    ConvOfSigns,
+    /// A dense layer of packed signs.
+    DenseOfSigns,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Class::Conv => "conv",
+            Class::Dense => "dense",
+            Class::Narrow => "narrow",
+            Class::ConvOfSigns => "conv-of-signs",
+            Class::DenseOfSigns => "dense-of-signs",
+        })
+    }
 }
 
 impl Cost {
@@ -276,13 +317,12 @@ impl Cost {
         "alu", "shift", "mul", "wide", "select", "float", "popcount", "load", "store", "address", "turn", "enter",
     ];
 
-    /// A family's share in a language.
-    pub fn family(&self, lang: Lang, name: &str) -> f64 {
-        let shares = match lang {
+    /// The shares of a language's compiler.
+    pub fn shares(&self, lang: Lang) -> &Shares {
+        match lang {
             Lang::Rust => &self.rust,
             Lang::C => &self.c,
-        };
-        shares.get(name).copied().unwrap_or(1.0)
+        }
     }
 
     /// The prices in the order of [`Cost::NAMES`].

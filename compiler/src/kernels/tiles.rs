@@ -11,6 +11,7 @@ use crate::ir::Epilogue;
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, VecOp};
 use crate::target::Simd;
+use std::cell::Cell;
 
 /// Size of a tile.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,8 @@ pub enum Sum {
     Counted {
         /// Products that are not 0.
         live: Expr,
+        /// How many fewer these are than the weights that are not 0, if as many for every output.
+        missing: Option<i64>,
         /// Products that are -1.
         wrong: Expr,
     },
@@ -100,7 +103,7 @@ impl Sum {
     fn whole(self) -> Expr {
         match self {
             Sum::Whole(sum) => sum,
-            Sum::Counted { live, wrong } => live - (wrong.clone() + wrong),
+            Sum::Counted { live, wrong, .. } => live - (wrong.clone() + wrong),
         }
     }
 }
@@ -229,8 +232,8 @@ impl<S: Sums> Nest<'_, S> {
             for (t, sums) in outputs.into_iter().enumerate() {
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
-                    VectorFinish::Threshold(table) => {
-                        self.masks(b, sums, *table, first, |b, q, mask| {
+                    VectorFinish::Threshold(thresholds) => {
+                        self.masks(b, sums, thresholds, first, |b, q, mask| {
                             let at = slot.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
                             b.set(bits[t], Expr::Var(bits[t]) | (mask << at.cast(Ty::U32)));
                         });
@@ -253,7 +256,7 @@ impl<S: Sums> Nest<'_, S> {
         &self,
         b: &mut Builder,
         sums: Vec<Sum>,
-        table: Buf,
+        thresholds: &Thresholds,
         at: Expr,
         mut use_mask: impl FnMut(&mut Builder, usize, Expr),
     ) {
@@ -265,12 +268,30 @@ impl<S: Sums> Nest<'_, S> {
         };
         let mut reached = vec![];
         for (q, sum) in sums.into_iter().enumerate() {
-            let threshold = b.load_n(table, at.clone() + idx(q * lanes), lanes, ty);
+            let load = |b: &mut Builder, table: Buf| b.load_n(table, at.clone() + idx(q * lanes), lanes, ty);
             reached.push(match sum {
-                Sum::Whole(sum) => sum.ge(threshold),
+                Sum::Whole(sum) => {
+                    let table = thresholds.table(b);
+                    sum.ge(load(b, table))
+                }
                 // The limit is the same for all pixels, the sum is not.
-                Sum::Counted { live, wrong } => {
+                Sum::Counted {
+                    missing: Some(n),
+                    wrong,
+                    ..
+                } if n % 2 == 0 => {
+                    let table = thresholds.limits(b, self.job);
+                    let limit = load(b, table);
+                    let limit = match n {
+                        0 => limit,
+                        n => limit - splat(int(n / 2, Ty::I32), ty),
+                    };
+                    b.val("limit", limit).ge(wrong)
+                }
+                Sum::Counted { live, wrong, .. } => {
                     let one = splat(int(1, Ty::I32), ty);
+                    let table = thresholds.table(b);
+                    let threshold = load(b, table);
                     let limit = Expr::Bin(BinOp::Shr, (live - threshold).into(), one.into());
                     b.val("limit", limit).ge(wrong)
                 }
@@ -346,11 +367,16 @@ impl<S: Sums> Nest<'_, S> {
 
     fn greater(&self, b: &mut Builder, left: Sum, right: Sum) -> Sum {
         match (left, right) {
-            (Sum::Counted { live, wrong: a }, Sum::Counted { live: other, wrong })
-                if live == other && self.job.simd.has(&format!("min_{}", self.shape.sums())) =>
-            {
+            (
+                Sum::Counted {
+                    live,
+                    missing,
+                    wrong: a,
+                },
+                Sum::Counted { live: other, wrong, .. },
+            ) if live == other && self.job.simd.has(&format!("min_{}", self.shape.sums())) => {
                 let wrong = b.val("wrong", a.min(wrong));
-                Sum::Counted { live, wrong }
+                Sum::Counted { live, missing, wrong }
             }
             (left, right) => Sum::Whole(b.val("sum", left.whole().max(right.whole()))),
         }
@@ -371,8 +397,8 @@ struct Pixels<'a> {
 
 /// The epilogue with its tables; outputs beyond the last are padding.
 enum VectorFinish {
-    /// -1 wherever the table's padding is.
-    Threshold(Buf),
+    /// -1 wherever the tables' padding is.
+    Threshold(Thresholds),
     /// `clamp((sum * mul + add) >> shift)` in 32 bits, which are enough; of the product the high half, if there is a left shift
     /// to come before.
     Requant {
@@ -389,6 +415,48 @@ enum VectorFinish {
     Scalar(Finish, Option<Buf>),
 }
 
+/// Thresholds, in tables that are declared where they are needed.
+struct Thresholds {
+    /// Of every output and of the padding behind them.
+    values: Vec<i64>,
+    table: Cell<Option<Buf>>,
+    limits: Cell<Option<Buf>>,
+}
+
+impl Thresholds {
+    /// What a sum has to reach.
+    fn table(&self, b: &mut Builder) -> Buf {
+        self.declared(b, &self.table, "threshold", &mut |_, threshold| threshold)
+    }
+
+    /// Of the products with all weights, how many may be -1.
+    fn limits(&self, b: &mut Builder, job: &Job) -> Buf {
+        let (_, codes) = job.packed_codes().expect("counted");
+        let live: Vec<i64> = codes
+            .chunks(job.taps())
+            .map(|w| w.iter().filter(|w| **w != 0).count() as i64)
+            .collect();
+        // Outputs beyond the last have no products.
+        let limit = &mut |o: usize, threshold: i64| (live.get(o).copied().unwrap_or(0) - threshold) >> 1;
+        self.declared(b, &self.limits, "limits", limit)
+    }
+
+    fn declared(
+        &self,
+        b: &mut Builder,
+        known: &Cell<Option<Buf>>,
+        name: &str,
+        value: &mut dyn FnMut(usize, i64) -> i64,
+    ) -> Buf {
+        known.get().unwrap_or_else(|| {
+            let values = self.values.iter().enumerate().map(|(o, &t)| value(o, t));
+            let table = b.constants(name, Ty::I32, ints(values, Ty::I32));
+            known.set(Some(table));
+            table
+        })
+    }
+}
+
 impl VectorFinish {
     fn declare(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
         let padded = job.y.c.next_multiple_of(shape.outputs().max(WORD));
@@ -401,8 +469,13 @@ impl VectorFinish {
         };
         match job.epilogue {
             Epilogue::Threshold(t) => {
-                let values = table(&mut t.iter().map(|&v| i64::from(v).clamp(-never, never)), never);
-                VectorFinish::Threshold(b.constants("threshold", Ty::I32, values))
+                let mut values: Vec<i64> = t.iter().map(|&v| i64::from(v).clamp(-never, never)).collect();
+                values.resize(padded, never);
+                VectorFinish::Threshold(Thresholds {
+                    values,
+                    table: Cell::default(),
+                    limits: Cell::default(),
+                })
             }
             Epilogue::Requant {
                 mul,

@@ -180,8 +180,12 @@ impl Sums for Xnor<'_> {
         let flush = (!self.whole).then_some(depth);
         self.level(b, tile, loops, flush, &mut at, &sums);
         let live: Vec<Expr> = (0..self.shape.blocks).map(|q| self.live(b, tile, q)).collect();
+        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
+        let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
         let counted = |(live, wrong): (&Expr, &Var)| Sum::Counted {
             live: live.clone(),
+            missing,
             wrong: Expr::Var(*wrong).cast(self.shape.sums()),
         };
         sums.iter()

@@ -130,6 +130,11 @@ pub struct Wanted {
     pub room: u64,
 }
 
+/// What a node's kernel of a family takes of the sum of its operations' prices.
+pub(super) fn share(g: &Graph, id: NodeId, family: &str, target: &Target, options: &Options) -> f64 {
+    job::class(g, id).map_or(1.0, |class| target.cost.shares(options.lang).of(family, class))
+}
+
 /// All families' answers, best first, and the best one's kernel.
 pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options) -> Result<(Vec<Candidate>, Kernel)> {
     let (id, name, band) = (wanted.node, wanted.name.as_str(), wanted.band);
@@ -146,7 +151,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
     let mut finish = |family, mut kernel: Kernel| {
         pass::run(&mut kernel, target, &mut |_, _| {})?;
         let mut cost = cost::of(&kernel, &target.cost);
-        cost.instructions *= target.cost.family(options.lang, family);
+        cost.instructions *= share(g, id, family, target, options);
         built.push((family, cost, kernel));
         Ok::<(), Vec<Diag>>(())
     };

@@ -21,6 +21,9 @@ pub struct Cost {
     pub scratch: u64,
 }
 
+/// What a call of a function takes that copies or fills memory, in loops' set-ups.
+const CALL: f64 = 5.0;
+
 /// Bytes of code per operation of KIR: what gcc and rustc make of the kernels here for Thumb, rounded up.
 const CODE_PER_OPERATION: u64 = 4;
 
@@ -132,6 +135,16 @@ impl Counter<'_> {
                     self.index(*b, at);
                     self.expr(e);
                 }
+                Stmt::For { var, trip, body, .. } if let Some((to, loads)) = self.block_of_memory(*var, body) => {
+                    let words = (u64::from(*trip) * u64::from(self.k.buf(to).ty.bytes())).div_ceil(4) as f64;
+                    let turns = self.turns[self.here()];
+                    self.counts[price::ENTER] += CALL * turns;
+                    self.counts[price::STORE] += words * turns;
+                    if loads {
+                        self.counts[price::LOAD] += words * turns;
+                    }
+                    self.operations += CALL as u64;
+                }
                 Stmt::For { var, trip, body, .. } => {
                     self.operations += 2;
                     self.add(price::ENTER, self.here());
@@ -146,6 +159,22 @@ impl Counter<'_> {
                 }
                 Stmt::Fence | Stmt::Note(_) => {}
             }
+        }
+    }
+
+    /// Where a loop over `var` writes one element after the other, if it does nothing else, and whether it copies them: compilers call
+    /// a function of their library for that, which moves words. Else it writes the same value to all.
+    fn block_of_memory(&self, var: Var, body: &[Stmt]) -> Option<(Buf, bool)> {
+        let [Stmt::Store(to, at, value)] = body else {
+            return None;
+        };
+        let steps = |at: &Expr| self.affine(at).is_some_and(|terms| terms.get(&var) == Some(&1));
+        match value {
+            Expr::Lit(_) if steps(at) => Some((*to, false)),
+            Expr::Load(from, from_at) if self.k.buf(*from).ty == self.k.buf(*to).ty && steps(at) && steps(from_at) => {
+                Some((*to, true))
+            }
+            _ => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::diag::{Code, Diag};
 use crate::ir::{Elem, Graph, NodeId, Op, WeightData, Weights, range};
 use crate::kernels::{Job, Layout, View};
-use crate::target::Simd;
+use crate::target::{Class, Simd};
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
 pub fn view(g: &Graph, id: NodeId) -> View {
@@ -30,6 +30,22 @@ pub fn operand_range(g: &Graph, operand: NodeId, x: View) -> (i64, i64) {
         Elem::Sign => x.ty().range(),
         _ => range::values(g, operand).unwrap_or(x.ty().range()),
     }
+}
+
+/// The class of a linear node, for which compilers' code has a price of its own.
+pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
+    let Op::Linear { weights, pool, .. } = &g.node(id).op else {
+        return None;
+    };
+    let (x, y) = (view(g, g.operands(id)[0]), view(g, id));
+    let dense = y.h * y.w == 1 && pool.is_none();
+    Some(match x.elem {
+        Elem::Sign if dense => Class::DenseOfSigns,
+        Elem::Sign => Class::ConvOfSigns,
+        _ if dense => Class::Dense,
+        _ if weights.shape[1] == 1 => Class::Narrow,
+        _ => Class::Conv,
+    })
 }
 
 /// The job of a linear node, or of a part of it, with so many bytes of RAM for its own use.

@@ -13,6 +13,7 @@ use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
 use crate::target::{Lang, Target};
 pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
+pub use job::class;
 use memory::{Memory, Value};
 use rayon::prelude::*;
 use std::collections::BTreeSet;

@@ -242,11 +242,11 @@ pub fn build(g: &Graph, request: &Request, peak: u64, target: &Target, options: 
             step.kernels.push(kernel);
         }
         share_tables(&mut step.kernels[first..]);
-        let factor = target.cost.family(options.lang, ranking[0].family);
+        let share = choose::share(g, node, ranking[0].family, target, &options);
         let mut cost = Cost::default();
         for (variant, kernel) in variants.iter().zip(&step.kernels[first..]) {
             let mut of_one = cost::of(kernel, &target.cost);
-            of_one.instructions *= factor * variant.calls as f64;
+            of_one.instructions *= share * variant.calls as f64;
             cost = cost + of_one;
         }
         let rows: usize = variants.iter().map(|v| v.calls).sum();
