@@ -220,11 +220,14 @@ fn won(first: &Candidate, ranking: &[Candidate], optimize: Optimize) -> String {
         Optimize::Size => "least flash".to_owned(),
         Optimize::Balanced => format!("fewest instructions within {BALANCED_EXTRA} bytes of the smallest"),
     };
-    let exceeds = |c: &Candidate| matches!(c.excess, Some(Excess::Ram(..)));
-    match ranking.iter().any(exceeds) {
-        _ if exceeds(first) => "least RAM".to_owned(),
-        true => format!("{goal}, of those that the RAM holds"),
-        false => goal,
+    let ram = |c: &Candidate| matches!(c.excess, Some(Excess::Ram(..)));
+    let flash = |c: &Candidate| matches!(c.excess, Some(Excess::Share(..)));
+    match (ranking.iter().any(ram), ranking.iter().any(flash)) {
+        _ if ram(first) => "least RAM".to_owned(),
+        (true, true) => format!("{goal}, of those that RAM and flash hold"),
+        (true, false) => format!("{goal}, of those that the RAM holds"),
+        (false, true) => format!("{goal}, of those that the flash holds"),
+        (false, false) => goal,
     }
 }
 
@@ -242,6 +245,7 @@ fn lost(excess: Option<Excess>, cost: &Cost, best: &Cost, optimize: Optimize) ->
     };
     match excess {
         Some(Excess::Ram(needs, available)) => allowed(needs, "of RAM", available),
+        Some(Excess::Share(takes, share)) => allowed(takes, "of flash", share),
         Some(Excess::Flash(extra)) => allowed(extra, "more than the smallest", BALANCED_EXTRA),
         Some(Excess::Scratch(takes, room)) => allowed(takes, "of scratch", room),
         Some(Excess::Code(takes)) => allowed(takes, "of code", BALANCED_CODE),
@@ -365,6 +369,7 @@ mod tests {
         balanced: true,
         scarce: true,
         smallest: 150,
+        share: u64::MAX,
         scratch: 4096,
         resident: 0,
         ram: u64::MAX,
@@ -434,6 +439,12 @@ mod tests {
         );
         limit(&mut ranking, Limits { scarce: false, ..AMPLE });
         assert_eq!(why(&ranking)[2], "40,000 bytes of code; 32,768 are allowed");
+        limit(&mut ranking, Limits { share: 400, ..AMPLE });
+        let holds = format!("{within}, of those that the flash holds");
+        assert_eq!(
+            why(&ranking)[..2],
+            [holds.as_str(), "450 bytes of flash; 400 are allowed"]
+        );
         let (resident, ram) = (3000, 7000);
         limit(&mut ranking, Limits { resident, ram, ..AMPLE });
         let holds = format!("{within}, of those that the RAM holds");

@@ -372,6 +372,42 @@ fn dense_layers_become_code() {
     }
 }
 
+/// The fastest kernels exceed the flash together: some layers get smaller ones, fewer where there is more flash.
+#[test]
+fn kernels_share_the_flash_that_there_is() {
+    let spec: Spec = "3x8x8 32C3-48C3-40C3-10FC w=ternary x=int8"
+        .parse()
+        .expect("a sound line");
+    let bytes = synth::onnx(&spec, Form::Network);
+    let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
+    let compile = |flash| {
+        let options = plan::Options {
+            optimize: plan::Optimize::Speed,
+            flash: Some(flash),
+            ..plan::Options::default()
+        };
+        driver::compile(model.clone(), "cortex-m4", &options, &Silent, &mut |_, _, _| ()).map(|c| c.plan)
+    };
+    let instructions = |p: &plan::Plan| p.layers().map(|l| l.cost.instructions).sum::<f64>();
+    let all = compile(u64::MAX).expect("it compiles");
+    let mut before = instructions(&all);
+    for share in [8, 5, 3, 2] {
+        let flash = all.flash() * share / 10;
+        let plan = compile(flash).expect("it compiles");
+        assert!(plan.flash() <= flash, "{} of {flash} bytes", plan.flash());
+        assert!(instructions(&plan) >= before);
+        before = instructions(&plan);
+    }
+    let error = compile(1000).expect_err("weights alone take more");
+    assert!(
+        error[0]
+            .to_string()
+            .contains("bytes of code and weights, 1000 available"),
+        "{}",
+        error[0]
+    );
+}
+
 /// Bytes that a layer takes for its own use if it is of a family; the network's result is what the graph means.
 fn scratch_in(line: &str, target: &str, family: &'static str, layer: &str, ram: u64) -> u64 {
     let spec: Spec = line.parse().expect("a sound line");

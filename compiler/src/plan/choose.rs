@@ -36,6 +36,8 @@ pub struct Candidate {
 pub enum Excess {
     /// RAM that is in use while it runs, and the budget.
     Ram(u64, u64),
+    /// Flash that it takes, and what the budget leaves for the layer.
+    Share(u64, u64),
     /// Flash beyond what the smallest takes; [`BALANCED_EXTRA`] is allowed.
     Flash(u64),
     /// Scratch, and what is allowed.
@@ -53,6 +55,8 @@ pub struct Limits {
     pub scarce: bool,
     /// Flash of the smallest kernel.
     pub smallest: u64,
+    /// Flash that the budget leaves for it.
+    pub share: u64,
     /// Scratch of a balanced choice.
     pub scratch: u64,
     /// RAM in use while it runs, its scratch aside.
@@ -76,6 +80,7 @@ impl Limits {
         let (ram, extra) = (self.resident + c.scratch, c.flash().saturating_sub(self.smallest));
         match self.balanced {
             _ if ram > self.ram => Some(Excess::Ram(ram, self.ram)),
+            _ if c.flash() > self.share => Some(Excess::Share(c.flash(), self.share)),
             true if self.scarce && extra > BALANCED_EXTRA => Some(Excess::Flash(extra)),
             true if self.scarce && c.scratch > self.scratch => Some(Excess::Scratch(c.scratch, self.scratch)),
             true if c.code > BALANCED_CODE => Some(Excess::Code(c.code)),
@@ -128,6 +133,8 @@ pub struct Wanted {
     pub resident: u64,
     /// Bytes of scratch that a balanced choice may take where memory is scarce.
     pub room: u64,
+    /// Bytes of flash that it may take.
+    pub flash: u64,
 }
 
 /// What a node's kernel of a family takes of the sum of its operations' prices.
@@ -142,6 +149,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         balanced: options.optimize == Optimize::Balanced,
         scarce: options.flash.or(target.memory.flash).is_some(),
         smallest: 0,
+        share: wanted.flash,
         scratch: wanted.room,
         resident: wanted.resident + super::STACK_RESERVE,
         ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),

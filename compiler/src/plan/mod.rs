@@ -13,10 +13,11 @@ use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
 use crate::target::{Lang, Target};
 pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
+use cost::Cost;
 pub use job::class;
 use memory::{Memory, Value};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 pub use step::{Arg, Call, Layer, Step};
@@ -86,7 +87,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let computes = |id: &NodeId| !matches!(g.node(*id).op, Op::Input | Op::Output);
     let nodes: Vec<NodeId> = g.order().into_iter().filter(computes).collect();
     let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
-    let mut plan = assemble(g, &nodes, &each, target, options)?;
+    let mut plan = within_flash(g, &nodes, &each, target, options)?;
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
     let over = |p: &Plan| p.ram().saturating_sub(ram);
     // Row by row there may be room for faster kernels.
@@ -95,7 +96,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
         let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
         let groups = stream::groups(g, &nodes, &scratch);
         if groups != each {
-            let by_rows = assemble(g, &nodes, &groups, target, options)?;
+            let by_rows = within_flash(g, &nodes, &groups, target, options)?;
             let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
             let goal = |p: &Plan| match options.optimize {
                 Optimize::Size => p.ram() as f64,
@@ -111,8 +112,78 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Flash that a node's kernel may take, where that is not all that it wants.
+type Shares = BTreeMap<NodeId, u64>;
+
+/// Builds the steps, with smaller kernels where the fastest exceed the flash together.
+fn within_flash(
+    g: &Graph,
+    nodes: &[NodeId],
+    groups: &[Range<usize>],
+    target: &Target,
+    options: &Options,
+) -> Result<Plan> {
+    let plan = assemble(g, nodes, groups, &Shares::new(), target, options)?;
+    let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
+    let shares = shares(&plan, flash);
+    match options.prefer.is_some() || shares.is_empty() {
+        true => Ok(plan),
+        false => assemble(g, nodes, groups, &shares, target, options),
+    }
+}
+
+/// Flash for each layer until all fit into so many bytes, or take the least that RAM allows. Time and again that kernel is replaced of
+/// which a byte less costs the fewest instructions; what is left in the end goes where it saves most.
+fn shares(plan: &Plan, flash: u64) -> Shares {
+    let offers = |layer: &Layer| -> Vec<Cost> {
+        let builds = layer.ranking.iter().filter_map(|c| match (&c.outcome, c.excess) {
+            (Outcome::Builds(_), Some(Excess::Ram(..))) | (Outcome::Refuses(_), _) => None,
+            (Outcome::Builds(cost), _) => Some(*cost),
+        });
+        builds.chain([layer.cost]).collect()
+    };
+    let layers: Vec<(NodeId, Vec<Cost>)> = plan.layers().map(|l| (l.node, offers(l))).collect();
+    let mut chosen: Vec<Cost> = plan.layers().map(|l| l.cost).collect();
+    let mut shares = Shares::new();
+    // Instructions that a byte costs, or saves.
+    let price = |now: &Cost, next: &Cost| {
+        (next.instructions - now.instructions) / (now.flash() as f64 - next.flash() as f64).abs()
+    };
+    let mut step = |flash: i64| {
+        let left = flash - chosen.iter().map(Cost::flash).sum::<u64>() as i64;
+        let fits = |now: &Cost, next: &Cost| match left < 0 {
+            true => next.flash() < now.flash(),
+            false => next.instructions < now.instructions && next.flash() as i64 - now.flash() as i64 <= left,
+        };
+        let all = layers
+            .iter()
+            .zip(&chosen)
+            .enumerate()
+            .flat_map(|(at, ((_, offers), now))| {
+                let offers = offers.iter().filter(move |next| fits(now, next));
+                offers.map(move |next| (price(now, next), at, *next))
+            });
+        let (_, at, cost) = all.min_by(|(a, ..), (b, ..)| a.total_cmp(b))?;
+        chosen[at] = cost;
+        shares.insert(layers[at].0, cost.flash());
+        Some(())
+    };
+    let flash = i64::try_from(flash).unwrap_or(i64::MAX);
+    if plan.flash() as i64 > flash {
+        while step(flash).is_some() {}
+    }
+    shares
+}
+
 /// Builds the steps, each of a range of nodes, and gives their values a place.
-fn assemble(g: &Graph, nodes: &[NodeId], groups: &[Range<usize>], target: &Target, options: &Options) -> Result<Plan> {
+fn assemble(
+    g: &Graph,
+    nodes: &[NodeId],
+    groups: &[Range<usize>],
+    shares: &Shares,
+    target: &Target,
+    options: &Options,
+) -> Result<Plan> {
     let mut names = Names::default();
     let requests: Vec<_> = groups
         .iter()
@@ -120,7 +191,7 @@ fn assemble(g: &Graph, nodes: &[NodeId], groups: &[Range<usize>], target: &Targe
         .collect();
     let peak = requests.iter().map(|r| r.resident).max().unwrap_or(0);
     // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
-    let build = |request| step::build(g, request, peak, target, options);
+    let build = |request| step::build(g, request, peak, shares, target, options);
     let built: Vec<_> = requests.par_iter().map(build).collect();
     let (mut steps, mut wrong): (Vec<Step>, Vec<Diag>) = (vec![], vec![]);
     for step in built {
