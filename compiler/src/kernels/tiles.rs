@@ -227,16 +227,22 @@ impl<S: Sums> Nest<'_, S> {
         };
         let blocks = group / self.shape.outputs();
         b.each("slot", blocks, false, |b, slot| {
+            // From the last on, so that a word of signs moves by a constant, which Arm's processors do on the way.
+            let slot = match self.finish {
+                VectorFinish::Threshold(_) if blocks > 1 => b.val("from_last", idx(blocks - 1) - slot),
+                _ => slot,
+            };
             let index = b.val("block", g.clone() * idx(blocks) + slot.clone());
             let outputs = self.outputs(b, at, &index, &slot);
             for (t, sums) in outputs.into_iter().enumerate() {
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
                     VectorFinish::Threshold(thresholds) => {
-                        self.masks(b, sums, thresholds, first, |b, q, mask| {
-                            let at = slot.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
-                            b.set(bits[t], Expr::Var(bits[t]) | (mask << at.cast(Ty::U32)));
-                        });
+                        let behind = int(self.shape.outputs() as i64, Ty::U32);
+                        let moved = (blocks > 1).then(|| Expr::Var(bits[t]) << behind);
+                        let masks = self.masks(b, sums, thresholds, first);
+                        let all = moved.into_iter().chain(masks).reduce(|all, mask| all | mask);
+                        b.set(bits[t], all.expect("a vector of sums"));
                     }
                     finish => {
                         let sums = sums.into_iter().map(|s| b.val("sum", s.whole())).collect();
@@ -251,15 +257,8 @@ impl<S: Sums> Nest<'_, S> {
         }
     }
 
-    /// Which sums reach the thresholds from `at` on: hands `use_mask` the number of a vector and the bits from it on.
-    fn masks(
-        &self,
-        b: &mut Builder,
-        sums: Vec<Sum>,
-        thresholds: &Thresholds,
-        at: Expr,
-        mut use_mask: impl FnMut(&mut Builder, usize, Expr),
-    ) {
+    /// Which sums reach the thresholds from `at` on: bits, each where it belongs among those of a block.
+    fn masks(&self, b: &mut Builder, sums: Vec<Sum>, thresholds: &Thresholds, at: Expr) -> Vec<Expr> {
         let (lanes, ty) = (self.shape.lanes, self.shape.sums());
         let group = if self.job.simd.has(&format!("ge_mask4_{ty}")) {
             4
@@ -297,6 +296,7 @@ impl<S: Sums> Nest<'_, S> {
                 }
             });
         }
+        let mut masks = vec![];
         let mut q = 0;
         while q < reached.len() {
             let n = if q + group <= reached.len() { group } else { 1 };
@@ -304,9 +304,13 @@ impl<S: Sums> Nest<'_, S> {
                 1 => reached[q].clone().cast(Ty::U32),
                 _ => Expr::Vector(VecOp::Mask, reached[q..q + n].to_vec()),
             };
-            use_mask(b, q, mask);
+            masks.push(match q {
+                0 => mask,
+                q => mask << int((q * lanes) as i64, Ty::U32),
+            });
             q += n;
         }
+        masks
     }
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
