@@ -238,11 +238,12 @@ impl<S: Sums> Nest<'_, S> {
                 let first = index.clone() * idx(self.shape.outputs());
                 match &self.finish {
                     VectorFinish::Threshold(thresholds) => {
-                        let behind = int(self.shape.outputs() as i64, Ty::U32);
-                        let moved = (blocks > 1).then(|| Expr::Var(bits[t]) << behind);
+                        let word = match blocks {
+                            1 => Expr::Var(bits[t]),
+                            _ => Expr::Var(bits[t]) << int(self.shape.outputs() as i64, Ty::U32),
+                        };
                         let masks = self.masks(b, sums, thresholds, first);
-                        let all = moved.into_iter().chain(masks).reduce(|all, mask| all | mask);
-                        b.set(bits[t], all.expect("a vector of sums"));
+                        b.set(bits[t], masks.into_iter().fold(word, |word, mask| word | mask));
                     }
                     finish => {
                         let sums = sums.into_iter().map(|s| b.val("sum", s.whole())).collect();
