@@ -26,6 +26,9 @@ const SHARE: usize = 4;
 /// The same, where an instruction multiplies two rows of weights by the taps of two pixels.
 const ROW: usize = 8;
 
+/// Pixels of a row that make many outputs by few pixels pay.
+const LONG: usize = 16;
+
 /// Pixels below which expanding weights does not pay.
 const FEW: usize = 8;
 
@@ -357,8 +360,9 @@ pub fn build(job: &Job) -> Kernel {
         _ => {
             let (blocks, pixels) = match (machine.share, machine.taps) {
                 (1, _) if job.simd.registers < 32 => (4, 4),
-                // Of 64 outputs 6.04 multiply-adds an instruction from GCC, where sixteen by eight pixels make it move operands (5.58).
-                (1, _) if job.y.c.is_multiple_of(32) => (8, 4),
+                // On rows of some length 6.04 multiply-adds an instruction from GCC, where sixteen outputs by eight pixels make it move
+                // operands (5.58); on short ones the code is longer and the expanded weights take twice the RAM for nothing.
+                (1, _) if job.y.c.is_multiple_of(32) && job.y.w >= LONG => (8, 4),
                 (1, _) => (4, 8),
                 // Sixteen sums as well; of twenty-four LLVM spills some. Sixteen outputs load fewest operands; eight leave fewer
                 // to be stored one by one.

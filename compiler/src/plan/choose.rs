@@ -16,6 +16,10 @@ pub const BALANCED_EXTRA: u64 = 8 * 1024;
 /// Code that a balanced choice does without even where flash has no limit: more than a first cache of instructions holds.
 pub const BALANCED_CODE: u64 = 32 * 1024;
 
+/// Instructions that fit into the time in which a processor with caches reads a byte that no cache holds, by a rough count: a line of 64
+/// bytes takes eight. A dense layer of ten outputs as code is not worth its 20 KB.
+const LINE: f64 = 1.0 / 8.0;
+
 /// Bytes of scratch by which a balanced choice may exceed what the network's maps take at most, where memory is scarce: RAM is the
 /// first that such devices run out of.
 pub const BALANCED_SCRATCH: u64 = 4 * 1024;
@@ -202,6 +206,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
     let rank = |c: &Cost| {
         let (goal, then) = match options.optimize {
             Optimize::Size => (c.flash() as f64, c.instructions),
+            Optimize::Balanced if !limits.scarce => (c.instructions + LINE * c.flash() as f64, c.flash() as f64),
             _ => (c.instructions, c.flash() as f64),
         };
         let excess = limits.excess(c);
