@@ -283,7 +283,12 @@ fn cmake(name: &str, m: &Meta, sources: &[(String, &Program, &Meta)]) -> String 
         .iter()
         .filter(|(_, p, m)| super::uses_vectors(p) && !m.simd.c_flags.is_empty())
         .map(|(stem, _, m)| {
-            let flags = m.simd.c_flags.join(";");
+            // How to optimise is said to GCC alone; Clang does not know all of it, and warns.
+            let flag = |f: &String| match f.starts_with("-f") {
+                true => format!("$<$<C_COMPILER_ID:GNU>:{f}>"),
+                false => f.clone(),
+            };
+            let flags = m.simd.c_flags.iter().map(flag).collect::<Vec<_>>().join(";");
             format!("set_source_files_properties({stem}.c PROPERTIES COMPILE_OPTIONS \"{flags}\")\n")
         })
         .collect();
