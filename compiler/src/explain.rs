@@ -339,6 +339,7 @@ mod tests {
             tables,
             code,
             scratch: 0,
+            stack: 0,
         };
         Candidate {
             family,

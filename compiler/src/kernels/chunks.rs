@@ -31,8 +31,14 @@ const FEW_WORDS: usize = 12;
 /// the stack, over 4 KB for 64 outputs.
 const REACH: usize = 32;
 
-/// Bytes of stack that such code takes beyond the kilobyte that plans reserve: rustc's for 64 outputs on Armv6-M takes 1,740.
-const STACK: u64 = 1024;
+/// Bytes of stack that such code takes beyond the kilobyte that plans reserve: rustc's for 64 outputs on Armv6-M takes 1,740, that for a
+/// 5x5 kernel of one channel 604.
+fn stack(job: &Job) -> u64 {
+    if job.taps() > FEW_TAPS { 1024 } else { 0 }
+}
+
+/// Taps whose addresses are no burden.
+const FEW_TAPS: usize = 64;
 
 /// Why this family cannot build `job` with `lanes` pixels at a time, if so.
 pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
@@ -55,7 +61,7 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
             let blocks = blocks(job, lanes);
             let weights = blocks.iter().flatten().flat_map(|c| c.weights.iter().flatten());
             let additions = weights.filter(|w| **w != 0).count();
-            let ram = cut(job, lanes, blocks.len()).bytes() + STACK;
+            let ram = cut(job, lanes, blocks.len()).bytes() + stack(job);
             if additions > LIMIT {
                 Some(format!("{additions} additions are more than {LIMIT}"))
             } else {
@@ -70,7 +76,7 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
 /// channels on nine columns 83 for 59, on six 69. (64 outputs of 64 channels, 3x3, eight columns: 213 for 198.)
 fn spills(job: &Job, lanes: usize) -> bool {
     let [kh, kw] = job.kernel();
-    let few = job.simd.words < FEW_WORDS && lanes > 1 && job.taps() > 64;
+    let few = job.simd.words < FEW_WORDS && lanes > 1 && job.taps() > FEW_TAPS;
     few && (kh * kw > 9 || !columns(job).is_multiple_of(lanes))
 }
 
@@ -177,7 +183,9 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
             }
         });
     });
-    b.finish()
+    let mut kernel = b.finish();
+    kernel.stack = stack(job);
+    kernel
 }
 
 /// How a row is cut.
@@ -218,7 +226,7 @@ fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
     let whole = |parts: &usize| columns.is_multiple_of(lanes * parts) && (columns / parts).is_multiple_of(pw);
     let mut least = into(1);
     for cut in (2..=columns).filter(whole).map(into) {
-        if least.bytes() + STACK <= job.scratch {
+        if least.bytes() + stack(job) <= job.scratch {
             break;
         }
         least = cut;

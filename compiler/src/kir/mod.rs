@@ -301,6 +301,8 @@ pub struct Kernel {
     pub vars: Vec<VarDecl>,
     /// What it does.
     pub body: Vec<Stmt>,
+    /// Bytes of stack that compilers are known to take for it beyond what every plan reserves.
+    pub stack: u64,
     names: Names,
 }
 

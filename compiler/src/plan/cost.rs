@@ -19,6 +19,8 @@ pub struct Cost {
     pub code: u64,
     /// Bytes of RAM for its own use.
     pub scratch: u64,
+    /// Bytes of stack beyond the reserve.
+    pub stack: u64,
 }
 
 /// What a call of a function takes that copies or fills memory, in loops' set-ups.
@@ -37,6 +39,7 @@ impl Add for Cost {
             tables: self.tables + other.tables,
             code: self.code + other.code,
             scratch: self.scratch.max(other.scratch),
+            stack: self.stack.max(other.stack),
         }
     }
 }
@@ -60,6 +63,7 @@ pub fn of(k: &Kernel, price: &Price) -> Cost {
         tables: bytes(Role::Const),
         code: operations * CODE_PER_OPERATION,
         scratch: bytes(Role::Scratch),
+        stack: k.stack,
     }
 }
 

@@ -126,10 +126,21 @@ fn within_flash(
     let plan = assemble(g, nodes, groups, &Shares::new(), target, options)?;
     let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
     let shares = shares(&plan, flash);
-    match options.prefer.is_some() || shares.is_empty() {
-        true => Ok(plan),
-        false => assemble(g, nodes, groups, &shares, target, options),
+    let plan = match options.prefer.is_some() || shares.is_empty() {
+        true => plan,
+        false => assemble(g, nodes, groups, &shares, target, options)?,
+    };
+    // A kernel that takes much of the stack leaves less to the others.
+    let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
+    let stack = plan.stack() - STACK_RESERVE;
+    if stack == 0 || plan.ram() <= ram {
+        return Ok(plan);
     }
+    let less = Options {
+        ram: Some(ram.saturating_sub(stack)),
+        ..*options
+    };
+    within_flash(g, nodes, groups, target, &less)
 }
 
 /// Flash for each layer until all fit into so many bytes, or take the least that RAM allows. Time and again that kernel is replaced of
@@ -312,9 +323,10 @@ fn budgets(plan: &Plan, target: &Target, options: &Options) -> Result<()> {
         if used > ram {
             let of = |l: &Layer| (l.name.clone(), l.bytes);
             let found = format!(
-                "arena {} + sample and result {} + stack {STACK_RESERVE} = {used} bytes, {ram} available; {}",
+                "arena {} + sample and result {} + stack {} = {used} bytes, {ram} available; {}",
                 plan.memory.bytes(),
                 plan.ports,
+                plan.stack(),
                 largest(plan, of)
             );
             wrong.push(Diag::new(Code::RamBudget, found));
@@ -351,9 +363,14 @@ impl Plan {
         first..first + self.steps[i].calls.len()
     }
 
+    /// Bytes that are reserved for the stack.
+    pub fn stack(&self) -> u64 {
+        STACK_RESERVE + self.layers().map(|l| l.cost.stack).max().unwrap_or(0)
+    }
+
     /// Bytes of arena, the caller's buffers and the stack's reserve.
     pub fn ram(&self) -> u64 {
-        self.memory.bytes() + self.ports + STACK_RESERVE
+        self.memory.bytes() + self.ports + self.stack()
     }
 }
 
