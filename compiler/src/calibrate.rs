@@ -1,10 +1,11 @@
 //! The prices of a target's operations, fitted to measurements: every kernel family on a set of layers, in both languages.
 //!
-//! What a language's compiler makes of a family beyond the sum of its operations is a factor of its own for each class of layers, the
-//! geometric mean over the family's kernels. Prices are the solution of a least-squares problem: the shares by which predictions miss measurements, squared, are
-//! least, and no price is below 0. They are held close to those of before, which say what instructions there are: left free they
-//! take whatever fits a dozen layers (an addition for nothing on a Cortex-M4), and other layers are off by half. Prices and
-//! factors are found in turns. How well they predict is then counted on layers that had no part in it.
+//! What a language's compiler makes of a family beyond the sum of its operations is a factor of its own for each class of layers,
+//! the geometric mean over the family's kernels. Prices are the solution of a least-squares problem: the shares by which
+//! predictions miss measurements, squared, are least, and no price is below 0. They are held close to those of before, which say
+//! what instructions there are: left free they take whatever fits a dozen layers (an addition for nothing on a Cortex-M4), and
+//! other layers are off by half. Prices and factors are found in turns. How well they predict is then counted on layers that had
+//! no part in it.
 
 use crate::bench;
 use crate::diag::{Code, Diag, Result};

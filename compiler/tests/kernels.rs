@@ -275,12 +275,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_family_computes_what_the_graph_means(l in layer(), popcount in any::<bool>(), pick in any::<Index>()) {
+    fn every_family_computes_what_the_graph_means(
+        l in layer(),
+        (popcount, few_registers) in any::<(bool, bool)>(),
+        pick in any::<Index>(),
+    ) {
         let Some((g, sample)) = network(&l) else { return Ok(()) };
         prop_assert_eq!(sqc::ir::verify::verify(&g), Ok(()));
         let want = bytes(&eval::eval(&g, &sample));
         let mut generic = Target::load("generic").expect("a target");
         generic.isa.popcount = popcount;
+        if few_registers {
+            generic.simd.words = 8;
+        }
         // One target with vector operations a case; in all cases together every one has its turn.
         let vectors: Vec<Target> = Target::names()
             .map(|n| Target::load(n).expect("a target"))
@@ -350,16 +357,19 @@ fn tables_shrink_to_the_ram_that_there_is() {
     assert_eq!(scratch(64 << 10) - scratch(13 << 10), 4 * 128 * 4);
 }
 
-/// Weights as code: rows in two parts, with a pool and without, whose sums exceed 16 bits, where a load reaches 32 words.
+/// Weights as code: rows in parts, with a pool and without, whose sums exceed 16 bits, where a load reaches 32 words.
 #[test]
 fn rows_are_computed_in_parts_where_ram_is_short() {
     let scratch = |line, ram| scratch_in(line, "cortex-m0", "pairs", "conv2", ram);
-    let line = "3x8x8 40C3-40C3-10FC w=binary x=int8";
-    // Of 41 sums for each of four pairs, and of 40 for each of eight pixels.
-    assert_eq!(scratch(line, 64 << 10), (41 * 4 + 40 * 8) * 4);
-    assert_eq!(scratch(line, 9 << 10), (41 * 2 + 40 * 4) * 4);
-    let line = "3x8x8 40C3-40C3-MP2-10FC w=ternary x=int8";
-    assert_eq!(scratch(line, 64 << 10), 2 * scratch(line, 6656));
+    let line = "3x6x16 40C3-40C3-10FC w=binary x=int8";
+    // Of 41 sums and 120 operands for each pair, and of 40 sums for each pixel.
+    let of_pairs = |pairs: u64| (41 * pairs + 120 * pairs + 40 * 2 * pairs) * 4;
+    assert_eq!(scratch(line, 64 << 10), of_pairs(8));
+    assert_eq!(scratch(line, 15 << 10), of_pairs(4));
+    // Not of two: compilers would unroll a loop over them.
+    assert_eq!(scratch(line, 12 << 10), of_pairs(1));
+    let line = "3x6x16 40C3-40C3-MP2-10FC w=ternary x=int8";
+    assert_eq!(scratch(line, 64 << 10), 2 * scratch(line, 11 << 10));
 }
 
 /// Weights as code for a dense layer, of which all sums are in RAM.
@@ -405,6 +415,29 @@ fn kernels_share_the_flash_that_there_is() {
             .contains("bytes of code and weights, 1000 available"),
         "{}",
         error[0]
+    );
+}
+
+/// Straight-line code takes more of the stack than plans reserve, and the tables of another layer have that much less of the RAM.
+#[test]
+fn the_stack_of_straight_line_code_is_reserved() {
+    let spec: Spec = "3x16x16 32C3-MP2-64C3-64C3-10FC w=ternary x=uint8"
+        .parse()
+        .expect("a sound line");
+    let bytes = synth::onnx(&spec, Form::Network);
+    let model = import::from_bytes(&bytes, Path::new("deep.onnx")).expect("a sound model");
+    let options = plan::Options {
+        optimize: plan::Optimize::Speed,
+        ..plan::Options::default()
+    };
+    let c = driver::compile(model, "cortex-m0", &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+    let family = |name: &str| c.plan.layers().find(|l| l.name == name).expect("a layer").family;
+    assert_eq!(family("conv3"), "pairs");
+    assert!(c.plan.stack() > plan::STACK_RESERVE);
+    assert!(
+        c.plan.memory.bytes() + c.plan.ports + c.plan.stack() <= 16 << 10,
+        "{}",
+        c.plan
     );
 }
 

@@ -83,3 +83,18 @@ fn layers_computed_row_by_row_agree() {
         }
     }
 }
+
+/// Weights as code, for pairs of pixels and for a dense layer, with fences between its chunks.
+#[test]
+fn straight_line_code_agrees() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for w in ["binary", "ternary"] {
+        let line = format!("3x8x8 12C3-16C3-24FC-10FC w={w} x=int8");
+        let path = dir.path().join(format!("code_{w}.onnx"));
+        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+        std::fs::write(&path, bytes).expect("it can be written");
+        for target in ["cortex-m0", "cortex-m4", "rv32imc"] {
+            check_plan(&path, target, 3, plan::Optimize::Speed);
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! Weights as code on the operands that fit the registers: additions and subtractions, nothing for weights that are 0.
 //!
 //! The taps are cut into chunks whose operands fit the registers. A chunk is straight-line code that runs through the outputs,
-//! with the sums in RAM.
+//! with the sums in RAM. Where registers are few it reads the operands from RAM too, where they were put together for a row of the
+//! kernel.
 //!
 //! Where a row has several pixels, two are computed at a time: their operands lie in the halves of a word, and one addition or
 //! subtraction serves both. (Additions of whole words do what `SADD16` does but for the borrow that a negative lower half takes
@@ -18,7 +19,7 @@ use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty};
 
-/// Additions beyond which the code is no candidate: some 110 KB, for which compilers take half a minute.
+/// Additions beyond which the code is no candidate: some 110 KB, for which compilers take half a minute (rustc twice that on Armv6-M).
 const LIMIT: usize = 28_000;
 
 /// Outputs below which building operands costs as much as adding them.
@@ -31,10 +32,20 @@ const FEW_WORDS: usize = 12;
 /// the stack, over 4 KB for 64 outputs.
 const REACH: usize = 32;
 
-/// Bytes of stack that such code takes beyond the kilobyte that plans reserve: rustc's for 64 outputs on Armv6-M takes 1,740, that for a
-/// 5x5 kernel of one channel 604.
-fn stack(job: &Job) -> u64 {
-    if job.taps() > FEW_TAPS { 1024 } else { 0 }
+/// Bytes of stack that such code takes beyond the kilobyte that plans reserve: rustc's takes 1,316 for a dense layer on RV32IMC and has
+/// that of other kernels above it. For operands that were put together it takes 1,084 for 200 outputs, 660 for 96; for a 5x5 kernel of
+/// one channel on Armv6-M 604.
+fn stack(job: &Job, lanes: usize) -> u64 {
+    match () {
+        _ if packs(job, lanes) => 512,
+        _ if job.taps() > FEW_TAPS => 1536,
+        _ => 0,
+    }
+}
+
+/// Those that are not the kernel's to take, and lessen its scratch.
+fn beyond(job: &Job, lanes: usize) -> u64 {
+    stack(job, lanes).saturating_sub(job.stack)
 }
 
 /// Taps whose addresses are no burden.
@@ -51,7 +62,6 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
         _ if lanes == 1 && columns > 1 => Some("two pixels at a time take fewer instructions".into()),
         _ if lanes == 2 && columns < 2 => Some("no two pixels are side by side".into()),
         _ if lanes == 2 && job.pool.is_some() && columns % 2 == 1 => Some("an odd number of columns is pooled".into()),
-        _ if spills(job, lanes) => Some("addresses of the operands are too many for the registers".into()),
         // Its chunks would take long to count.
         _ if job.weights.shape.iter().product::<usize>() > 8 * LIMIT => Some(format!(
             "more than {} weights are more than {LIMIT} additions",
@@ -61,7 +71,7 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
             let blocks = blocks(job, lanes);
             let weights = blocks.iter().flatten().flat_map(|c| c.weights.iter().flatten());
             let additions = weights.filter(|w| **w != 0).count();
-            let ram = cut(job, lanes, blocks.len()).bytes() + stack(job);
+            let ram = cut(job, lanes, blocks.len()).bytes() + beyond(job, lanes);
             if additions > LIMIT {
                 Some(format!("{additions} additions are more than {LIMIT}"))
             } else {
@@ -69,15 +79,6 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
             }
         }
     }
-}
-
-/// Whether rustc's code would be far longer than the estimate: on Armv6-M LLVM keeps the addresses of all operands on the stack and steps each
-/// of them. Of 40 outputs a 5x5 kernel of 24 channels took 320 KB where 166 were expected, and of 16 channels 162 for 109; a 3x3 kernel of 24
-/// channels on nine columns 83 for 59, on six 69. (64 outputs of 64 channels, 3x3, eight columns: 213 for 198.)
-fn spills(job: &Job, lanes: usize) -> bool {
-    let [kh, kw] = job.kernel();
-    let few = job.simd.words < FEW_WORDS && lanes > 1 && job.taps() > FEW_TAPS;
-    few && (kh * kw > 9 || !columns(job).is_multiple_of(lanes))
 }
 
 /// Columns of sums in a row.
@@ -95,6 +96,8 @@ struct Tap {
 
 /// Taps whose operands are in registers together.
 struct Chunk {
+    /// Place of the first among all taps.
+    first: usize,
     taps: Vec<Tap>,
     /// For each slot the weights of the taps, and where weights are binary of the sum of all their operands.
     weights: Vec<Vec<i8>>,
@@ -107,6 +110,8 @@ struct Chunks<'a> {
     /// Groups of pixels in a part of a row, which is computed at a time.
     groups: usize,
     x: Buf,
+    /// `[group of pixels][tap]`, the operands of a kernel's row, if they are put together before the chunks.
+    packed: Option<Buf>,
     /// Chunks of which the sums fit the parts of words.
     blocks: Vec<Vec<Chunk>>,
     /// `[group of pixels][slot]`, of a block; where there is one block alone, `[row of the pool][group][slot]`. A slot is that of
@@ -136,11 +141,13 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
         one,
         words,
         sums,
+        packed,
     } = cut(job, lanes, blocks.len());
     let mut scratch = |name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
     let kernel = Chunks {
         words: scratch("words", words),
         sums: (!one).then(|| scratch("sums", sums)),
+        packed: (packed > 0).then(|| scratch("packed", packed)),
         lanes,
         groups,
         blocks,
@@ -156,12 +163,19 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
             b.each("dy", rows, false, |b, dy| {
                 let top = (row.clone() * idx(rows) + dy.clone()) * idx(job.geom.stride[0]);
                 let above = if one { dy.clone() * idx(groups) } else { idx(0) };
+                let mut packed = None;
                 for (i, block) in kernel.blocks.iter().enumerate() {
                     for (j, chunk) in block.iter().enumerate() {
+                        let ky = chunk.taps[0].ky;
+                        if let Some(buf) = kernel.packed
+                            && packed.replace(ky) != Some(ky)
+                        {
+                            kernel.pack(b, buf, &top, ky, &before);
+                        }
                         for from in (0..slots).step_by(near) {
                             let some = from..slots.min(from + near);
                             b.each("group", groups, false, |b, group| {
-                                let operands = kernel.operands(b, chunk, &top, before.clone() + group.clone());
+                                let operands = kernel.operands(b, chunk, &top, &before, &group);
                                 let at = (above.clone() + group) * idx(slots) + idx(from);
                                 kernel.chunk(b, &chunk.weights[some], &operands, j == 0, at);
                             });
@@ -184,7 +198,7 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
         });
     });
     let mut kernel = b.finish();
-    kernel.stack = stack(job);
+    kernel.stack = stack(job, lanes);
     kernel
 }
 
@@ -199,13 +213,24 @@ struct Cut {
     /// Words for [`Chunks::words`], and for [`Chunks::sums`].
     words: usize,
     sums: usize,
+    /// Words for [`Chunks::packed`].
+    packed: usize,
 }
 
 impl Cut {
-    /// Bytes of RAM for both.
+    /// Bytes of RAM for all.
     fn bytes(&self) -> u64 {
-        4 * (self.words + self.sums) as u64
+        4 * (self.words + self.sums + self.packed) as u64
     }
+}
+
+/// Whether the operands of a kernel's row are put together in RAM before its chunks, from where they are words one behind the other:
+/// where there are few registers for their addresses. Of a 3x3 kernel of 64 channels for 64 outputs, 8x8 pixels, this made 1.44
+/// multiply-accumulates an instruction of 0.78 in Rust and 1.17 of 1.14 in C on a Cortex-M0. LLVM keeps the addresses of operands on
+/// the map on the stack and steps each of them, for 16 channels and 128 outputs in more bytes than a board has. Where there are more
+/// registers it saves rustc 2 % of the instructions on a Cortex-M4 and costs GCC 8 %, and 10 % both on RV32IMC.
+fn packs(job: &Job, lanes: usize) -> bool {
+    lanes > 1 && job.taps() > FEW_TAPS && job.simd.words < FEW_WORDS
 }
 
 /// As few parts as RAM allows, each of whole groups and whole pooling windows.
@@ -221,17 +246,27 @@ fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
             one,
             words: groups * slots * if one { ph } else { 1 },
             sums: if one { 0 } else { ph * lanes * groups * job.y.c },
+            packed: if packs(job, lanes) { groups * row_taps(job) } else { 0 },
         }
     };
     let whole = |parts: &usize| columns.is_multiple_of(lanes * parts) && (columns / parts).is_multiple_of(pw);
+    // A loop of two turns over few sums is unrolled by compilers, and its code twice as long.
+    let good =
+        |c: &Cut| c.bytes() + beyond(job, lanes) <= job.scratch && (c.groups != 2 || job.simd.words >= FEW_WORDS);
     let mut least = into(1);
     for cut in (2..=columns).filter(whole).map(into) {
-        if least.bytes() + stack(job) <= job.scratch {
+        if good(&least) {
             break;
         }
         least = cut;
     }
     least
+}
+
+/// Taps in a row of the kernel.
+fn row_taps(job: &Job) -> usize {
+    let [_, inputs, _, kw] = job.weights.shape;
+    kw * inputs
 }
 
 /// Cuts the taps.
@@ -242,13 +277,15 @@ fn blocks(job: &Job, lanes: usize) -> Vec<Vec<Chunk>> {
     let taps: Vec<Tap> = in_order.collect();
     // A sum, the address of the sums and a constant beside the operands.
     let most = job.simd.words - 3 - usize::from(from_all(job));
+    // Chunks are of one row of the kernel if operands are put together for it.
+    let together = if packs(job, lanes) { row_taps(job) } else { taps.len() };
     // Equal chunks: a short one would load and store every sum for little.
-    let size = taps.len().div_ceil(taps.len().div_ceil(most));
+    let size = together.div_ceil(together.div_ceil(most));
     // Of every output, what the block's sum may reach. Off the map is 0.
     let (lo, hi) = (job.x_range.0.min(0), job.x_range.1.max(0));
     let mut reach = vec![(0, 0); outputs];
     let mut blocks: Vec<Vec<Chunk>> = vec![vec![]];
-    for taps in taps.chunks(size) {
+    for taps in taps.chunks(together).flat_map(|row| row.chunks(size)) {
         let weight = |o: usize, t: &Tap| codes[job.source(o, (t.ky * kw + t.kx) * inputs + t.c)];
         let weights: Vec<Vec<i8>> = (0..outputs)
             .map(|o| taps.iter().map(|t| weight(o, t)).collect())
@@ -269,6 +306,7 @@ fn blocks(job: &Job, lanes: usize) -> Vec<Vec<Chunk>> {
             *reach = (reach.0 + own.0, reach.1 + own.1);
         }
         blocks.last_mut().expect("begun above").push(Chunk {
+            first: (taps[0].ky * kw + taps[0].kx) * inputs + taps[0].c,
             taps: taps.to_vec(),
             weights: if from_all(job) { halved(weights) } else { weights },
         });
@@ -319,9 +357,59 @@ impl Chunks<'_> {
     }
 
     /// The operands of a chunk, those of a group's pixels in the parts of a word; and where weights are binary their sum.
-    fn operands(&self, b: &mut Builder, chunk: &Chunk, top: &Expr, group: Expr) -> Vec<Expr> {
-        let job = self.job;
-        let columns = columns(job);
+    fn operands(&self, b: &mut Builder, chunk: &Chunk, top: &Expr, before: &Expr, group: &Expr) -> Vec<Expr> {
+        let mut operands = match self.packed {
+            Some(packed) => {
+                let row = row_taps(self.job);
+                let from = group.clone() * idx(row) + idx(chunk.first % row);
+                let from = b.val("from", from);
+                let load = |b: &mut Builder, i| b.val("v", b.load(packed, from.clone() + idx(i)));
+                (0..chunk.taps.len()).map(|i| load(b, i)).collect()
+            }
+            None => self.gathered(b, chunk, top, before.clone() + group.clone()),
+        };
+        if from_all(self.job) {
+            let all = operands.iter().cloned().reduce(|a, b| a + b).expect("a tap");
+            operands.push(b.val("all", all));
+        }
+        operands
+    }
+
+    /// The operands of a chunk from the map.
+    fn gathered(&self, b: &mut Builder, chunk: &Chunk, top: &Expr, group: Expr) -> Vec<Expr> {
+        let left = self.left(b, group);
+        let mut pixels: Option<(usize, usize, Vec<Pixel>)> = None;
+        let mut operands = vec![];
+        for tap in &chunk.taps {
+            if pixels.as_ref().is_none_or(|(ky, kx, _)| (*ky, *kx) != (tap.ky, tap.kx)) {
+                pixels = Some((tap.ky, tap.kx, self.pixels(b, tap.ky, idx(tap.kx), top, &left)));
+            }
+            let (_, _, pixels) = pixels.as_ref().expect("set above");
+            let word = self.word(b, pixels, idx(tap.c));
+            operands.push(b.val("v", word));
+        }
+        operands
+    }
+
+    /// Puts together the operands of a row of the kernel.
+    fn pack(&self, b: &mut Builder, packed: Buf, top: &Expr, ky: usize, before: &Expr) {
+        let [_, inputs, _, kw] = self.job.weights.shape;
+        b.each("group", self.groups, false, |b, group| {
+            let left = self.left(b, before.clone() + group.clone());
+            b.each("kx", kw, false, |b, kx| {
+                let pixels = self.pixels(b, ky, kx.clone(), top, &left);
+                let to = b.val("to", (group * idx(kw) + kx) * idx(inputs));
+                b.each("c", inputs, false, |b, c| {
+                    let word = self.word(b, &pixels, c.clone());
+                    b.store(packed, to.clone() + c, word);
+                });
+            });
+        });
+    }
+
+    /// The column of a group's first pixel.
+    fn left(&self, b: &mut Builder, group: Expr) -> Expr {
+        let columns = columns(self.job);
         let left = group * idx(self.lanes);
         // The last of an odd number of columns is computed beside the one before it, again.
         let left = if columns.is_multiple_of(self.lanes) {
@@ -329,36 +417,27 @@ impl Chunks<'_> {
         } else {
             left.min(idx(columns - self.lanes))
         };
-        let left = b.val("left", left * idx(job.geom.stride[1]));
-        let mut pixels: Option<(usize, usize, Vec<Pixel>)> = None;
-        let mut operands = vec![];
-        for tap in &chunk.taps {
-            if pixels.as_ref().is_none_or(|(ky, kx, _)| (*ky, *kx) != (tap.ky, tap.kx)) {
-                pixels = Some((tap.ky, tap.kx, self.pixels(b, tap, top, &left)));
-            }
-            let (_, _, pixels) = pixels.as_ref().expect("set above");
-            let parts = pixels.iter().enumerate().map(|(lane, pixel)| {
-                let v = b.load(self.x, job.x.at(idx(tap.c), pixel.y.clone(), pixel.x.clone()));
-                let v = v.cast(Ty::I32);
-                let v = pixel.mask.iter().fold(v, |v, mask| v & mask.clone()).cast(Ty::U32);
-                if lane > 0 { v << int(16, Ty::U32) } else { v }
-            });
-            let word = parts.reduce(|low, high| low + high).expect("a lane");
-            operands.push(b.val("v", word));
-        }
-        if from_all(job) {
-            let all = operands.iter().cloned().reduce(|a, b| a + b).expect("a tap");
-            operands.push(b.val("all", all));
-        }
-        operands
+        b.val("left", left * idx(self.job.geom.stride[1]))
+    }
+
+    /// A channel of some pixels, each in its part of a word.
+    fn word(&self, b: &mut Builder, pixels: &[Pixel], c: Expr) -> Expr {
+        let part = |(lane, pixel): (usize, &Pixel)| {
+            let v = b.load(self.x, self.job.x.at(c.clone(), pixel.y.clone(), pixel.x.clone()));
+            let v = v.cast(Ty::I32);
+            let v = pixel.mask.iter().fold(v, |v, mask| v & mask.clone()).cast(Ty::U32);
+            if lane > 0 { v << int(16, Ty::U32) } else { v }
+        };
+        let parts = pixels.iter().enumerate().map(part);
+        parts.reduce(|low, high| low + high).expect("a lane")
     }
 
     /// Where a tap of each pixel lies.
-    fn pixels(&self, b: &mut Builder, tap: &Tap, top: &Expr, left: &Expr) -> Vec<Pixel> {
+    fn pixels(&self, b: &mut Builder, ky: usize, kx: Expr, top: &Expr, left: &Expr) -> Vec<Pixel> {
         let geom = &self.job.geom;
-        let (y, row) = coordinate(b, self.job, 0, top.clone() + idx(tap.ky * geom.dilation[0]));
+        let (y, row) = coordinate(b, self.job, 0, top.clone() + idx(ky * geom.dilation[0]));
         let pixel = |lane| {
-            let col = left.clone() + idx(lane * geom.stride[1] + tap.kx * geom.dilation[1]);
+            let col = left.clone() + idx(lane * geom.stride[1]) + kx.clone() * idx(geom.dilation[1]);
             let (x, col) = coordinate(b, self.job, 1, col);
             let mask = match (&row, col) {
                 (Some(row), Some(col)) => Some(b.val("mask", row.clone() & col)),

@@ -139,6 +139,8 @@ pub struct Wanted {
     pub room: u64,
     /// Bytes of flash that it may take.
     pub flash: u64,
+    /// Bytes of the stack that it may take beyond the reserve, and not for scratch.
+    pub stack: u64,
 }
 
 /// What a node's kernel of a family takes of the sum of its operations' prices.
@@ -155,7 +157,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         smallest: 0,
         share: wanted.flash,
         scratch: wanted.room,
-        resident: wanted.resident + super::STACK_RESERVE,
+        resident: wanted.resident + super::STACK_RESERVE + wanted.stack,
         ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),
     };
     let mut built: Vec<(&'static str, Cost, Kernel)> = vec![];
@@ -185,7 +187,14 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
             join::build(name, &job::describe(g, id, None), x, bounds, y, join),
         )?;
     } else {
-        let job = job::linear(g, id, name.to_string(), band, limits.room(), &target.simd)?;
+        let job = job::linear(
+            g,
+            id,
+            name.to_string(),
+            band,
+            (limits.room(), wanted.stack),
+            &target.simd,
+        )?;
         let refusals: Vec<Option<String>> = FAMILIES.iter().map(|f| (f.refuses)(&job)).collect();
         let preferred = |(f, why): (&Family, &Option<String>)| why.is_none() && options.prefer == Some(f.name);
         let settled = FAMILIES.iter().zip(&refusals).any(preferred);

@@ -320,4 +320,23 @@ mod tests {
         assert_eq!(n[price::TURN], 50.0);
         assert_eq!(n[price::ENTER], 11.0);
     }
+
+    #[test]
+    fn a_loop_that_copies_memory_is_a_call() {
+        let copy = |apart: usize| {
+            let mut b = Builder::new("k", "");
+            let x = b.param("x", Ty::I8, 24, Role::In, Ty::I8.range());
+            let y = b.param("y", Ty::I8, 12, Role::Out, Ty::I8.range());
+            b.each("i", 12, false, |b, i| {
+                let v = b.load(x, i.clone() * idx(apart));
+                b.store(y, i, v);
+            });
+            counts(&b.finish())
+        };
+        let n = copy(1);
+        assert_eq!([n[price::LOAD], n[price::STORE], n[price::TURN]], [3.0, 3.0, 0.0]);
+        // Every second byte is no block.
+        let n = copy(2);
+        assert_eq!([n[price::LOAD], n[price::STORE], n[price::TURN]], [12.0, 12.0, 12.0]);
+    }
 }

@@ -87,7 +87,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let computes = |id: &NodeId| !matches!(g.node(*id).op, Op::Input | Op::Output);
     let nodes: Vec<NodeId> = g.order().into_iter().filter(computes).collect();
     let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
-    let mut plan = within_flash(g, &nodes, &each, target, options)?;
+    let mut plan = within_budgets(g, &nodes, &each, target, options)?;
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
     let over = |p: &Plan| p.ram().saturating_sub(ram);
     // Row by row there may be room for faster kernels.
@@ -96,7 +96,7 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
         let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
         let groups = stream::groups(g, &nodes, &scratch);
         if groups != each {
-            let by_rows = within_flash(g, &nodes, &groups, target, options)?;
+            let by_rows = within_budgets(g, &nodes, &groups, target, options)?;
             let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
             let goal = |p: &Plan| match options.optimize {
                 Optimize::Size => p.ram() as f64,
@@ -112,40 +112,52 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Flash that a node's kernel may take, where that is not all that it wants.
-type Shares = BTreeMap<NodeId, u64>;
+/// What the network as a whole leaves to a kernel.
+#[derive(Default)]
+struct Allowance {
+    /// Flash that a node's kernel may take, where that is not all that it wants.
+    flash: BTreeMap<NodeId, u64>,
+    /// Bytes of the stack beyond the reserve that some kernel takes: all may use them, and none has them for scratch.
+    stack: u64,
+}
 
-/// Builds the steps, with smaller kernels where the fastest exceed the flash together.
-fn within_flash(
+/// Builds the steps, with smaller kernels where the fastest exceed the flash together, and with less scratch where one takes more of the
+/// stack than is reserved.
+fn within_budgets(
     g: &Graph,
     nodes: &[NodeId],
     groups: &[Range<usize>],
     target: &Target,
     options: &Options,
 ) -> Result<Plan> {
-    let plan = assemble(g, nodes, groups, &Shares::new(), target, options)?;
     let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
-    let shares = shares(&plan, flash);
-    let plan = match options.prefer.is_some() || shares.is_empty() {
-        true => plan,
-        false => assemble(g, nodes, groups, &shares, target, options)?,
-    };
-    // A kernel that takes much of the stack leaves less to the others.
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    let stack = plan.stack() - STACK_RESERVE;
-    if stack == 0 || plan.ram() <= ram {
-        return Ok(plan);
+    let mut options = *options;
+    let mut allowance = Allowance::default();
+    loop {
+        allowance.flash.clear();
+        let mut plan = assemble(g, nodes, groups, &allowance, target, &options)?;
+        allowance.flash = shares(&plan, flash);
+        if options.prefer.is_none() && !allowance.flash.is_empty() {
+            plan = assemble(g, nodes, groups, &allowance, target, &options)?;
+        }
+        let extra = plan.stack() - STACK_RESERVE;
+        if extra == 0 || plan.ram() <= ram {
+            return Ok(plan);
+        }
+        if extra > allowance.stack {
+            allowance.stack = extra;
+        } else {
+            // The others have no room left. With less RAM for all, kernels that take so much of the stack refuse in the end.
+            allowance.stack = 0;
+            options.ram = Some(options.ram.unwrap_or(ram).saturating_sub(extra));
+        }
     }
-    let less = Options {
-        ram: Some(ram.saturating_sub(stack)),
-        ..*options
-    };
-    within_flash(g, nodes, groups, target, &less)
 }
 
 /// Flash for each layer until all fit into so many bytes, or take the least that RAM allows. Time and again that kernel is replaced of
 /// which a byte less costs the fewest instructions; what is left in the end goes where it saves most.
-fn shares(plan: &Plan, flash: u64) -> Shares {
+fn shares(plan: &Plan, flash: u64) -> BTreeMap<NodeId, u64> {
     let offers = |layer: &Layer| -> Vec<Cost> {
         let builds = layer.ranking.iter().filter_map(|c| match (&c.outcome, c.excess) {
             (Outcome::Builds(_), Some(Excess::Ram(..))) | (Outcome::Refuses(_), _) => None,
@@ -155,7 +167,7 @@ fn shares(plan: &Plan, flash: u64) -> Shares {
     };
     let layers: Vec<(NodeId, Vec<Cost>)> = plan.layers().map(|l| (l.node, offers(l))).collect();
     let mut chosen: Vec<Cost> = plan.layers().map(|l| l.cost).collect();
-    let mut shares = Shares::new();
+    let mut shares = BTreeMap::new();
     // Instructions that a byte costs, or saves.
     let price = |now: &Cost, next: &Cost| {
         (next.instructions - now.instructions) / (now.flash() as f64 - next.flash() as f64).abs()
@@ -191,7 +203,7 @@ fn assemble(
     g: &Graph,
     nodes: &[NodeId],
     groups: &[Range<usize>],
-    shares: &Shares,
+    allowance: &Allowance,
     target: &Target,
     options: &Options,
 ) -> Result<Plan> {
@@ -202,7 +214,7 @@ fn assemble(
         .collect();
     let peak = requests.iter().map(|r| r.resident).max().unwrap_or(0);
     // Choices do not depend on one another; packing and proving a large network's kernels takes seconds.
-    let build = |request| step::build(g, request, peak, shares, target, options);
+    let build = |request| step::build(g, request, peak, allowance, target, options);
     let built: Vec<_> = requests.par_iter().map(build).collect();
     let (mut steps, mut wrong): (Vec<Step>, Vec<Diag>) = (vec![], vec![]);
     for step in built {

@@ -4,7 +4,7 @@ use super::choose::{self, BALANCED_SCRATCH, Candidate, Excess, Outcome, Wanted};
 use super::cost::{self, Cost};
 use super::job::{self, Band};
 use super::stream::{self, Event, Keep, Rows};
-use super::{Names, Options, Place, Shares, bytes, resident};
+use super::{Allowance, Names, Options, Place, bytes, resident};
 use crate::diag::Result;
 use crate::ir::{Graph, NodeId};
 use crate::kernels::View;
@@ -208,13 +208,13 @@ fn variants(bands: impl Iterator<Item = Band>, base: &str, names: &mut Names) ->
     found.into_iter().enumerate().map(variant).collect()
 }
 
-/// Builds what was asked for; no step's maps take more than `peak` bytes, and `shares` has the flash that some nodes may take. Where
+/// Builds what was asked for; no step's maps take more than `peak` bytes. Where
 /// operands and result lie is left open.
 pub fn build(
     g: &Graph,
     request: &Request,
     peak: u64,
-    shares: &Shares,
+    allowance: &Allowance,
     target: &Target,
     options: &Options,
 ) -> Result<Step> {
@@ -240,7 +240,8 @@ pub fn build(
                 name: variant.name.clone(),
                 resident: request.resident,
                 room,
-                flash: shares.get(&node).copied().unwrap_or(u64::MAX),
+                flash: allowance.flash.get(&node).copied().unwrap_or(u64::MAX),
+                stack: allowance.stack,
             };
             let (found, kernel) = choose::candidates(g, &wanted, target, &options)?;
             if ranking.is_empty() {
