@@ -492,6 +492,11 @@ impl Kernel {
         found
     }
 
+    /// Whether it computes with floats.
+    pub fn is_float(&self) -> bool {
+        self.vars.iter().any(|v| v.ty == Ty::F32) || self.bufs.iter().any(|b| b.ty == Ty::F32)
+    }
+
     /// A new variable; its name is made unique with a number.
     pub fn fresh(&mut self, name: &str, ty: Ty, mutable: bool) -> Var {
         if self.names.seen != (self.bufs.len(), self.vars.len()) {

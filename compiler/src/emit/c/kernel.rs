@@ -29,8 +29,9 @@ impl Printer<'_> {
         }
         let params: Vec<_> = k.params().map(parameter).collect();
         let (doc, name) = (one_line(k.doc.trim()), self.function(k));
+        let exact = if k.is_float() { "SQ_EXACT " } else { "" };
         out += &format!(
-            "/* {doc} */\nSQ_KERNEL void {name}(\n    {})\n{{\n",
+            "/* {doc} */\nSQ_KERNEL {exact}void {name}(\n    {})\n{{\n",
             params.join(",\n    ")
         );
         for b in k.bufs.iter().filter(|b| b.role == Role::Local) {
