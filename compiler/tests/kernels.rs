@@ -357,19 +357,39 @@ fn tables_shrink_to_the_ram_that_there_is() {
     assert_eq!(scratch(64 << 10) - scratch(13 << 10), 4 * 128 * 4);
 }
 
-/// Weights as code: rows in parts, with a pool and without, whose sums exceed 16 bits, where a load reaches 32 words.
+/// Weights as code: rows in two parts, with a pool and without, whose sums exceed 16 bits.
 #[test]
 fn rows_are_computed_in_parts_where_ram_is_short() {
-    let scratch = |line, ram| scratch_in(line, "cortex-m0", "pairs", "conv2", ram);
-    let line = "3x6x16 40C3-40C3-10FC w=binary x=int8";
-    // Of 41 sums and 120 operands for each pair, and of 40 sums for each pixel.
-    let of_pairs = |pairs: u64| (41 * pairs + 120 * pairs + 40 * 2 * pairs) * 4;
-    assert_eq!(scratch(line, 64 << 10), of_pairs(8));
-    assert_eq!(scratch(line, 15 << 10), of_pairs(4));
-    // Not of two: compilers would unroll a loop over them.
-    assert_eq!(scratch(line, 12 << 10), of_pairs(1));
-    let line = "3x6x16 40C3-40C3-MP2-10FC w=ternary x=int8";
-    assert_eq!(scratch(line, 64 << 10), 2 * scratch(line, 11 << 10));
+    let scratch = |line, ram| scratch_in(line, "cortex-m4", "pairs", "conv2", ram);
+    let line = "3x8x8 40C3-40C3-10FC w=binary x=int8";
+    // Of 41 sums for each of four pairs, and of 40 for each of eight pixels.
+    assert_eq!(scratch(line, 64 << 10), (41 * 4 + 40 * 8) * 4);
+    assert_eq!(scratch(line, 9 << 10), (41 * 2 + 40 * 4) * 4);
+    let line = "3x8x8 40C3-40C3-MP2-10FC w=ternary x=int8";
+    assert_eq!(scratch(line, 64 << 10), 2 * scratch(line, 6656));
+}
+
+/// Weights as code where a load reaches 32 words: two pixels at a time, or as many as a pool needs, whose operands are put together;
+/// of an odd number of columns the last beside the one before it.
+#[test]
+fn operands_are_put_together_where_registers_are_few() {
+    let scratch = |line: &str| scratch_in(line, "cortex-m0", "pairs", "conv2", 64 << 10);
+    let operands = 40 * 3;
+    for columns in [8, 7, 3] {
+        let line = format!("3x6x{columns} 40C3-40C3-10FC w=binary x=int8");
+        assert_eq!(scratch(&line), (operands + 41 + 40 * 2) * 4, "{line}");
+    }
+    // A word holds the sums of both pixels, of both rows that are pooled.
+    assert_eq!(
+        scratch("3x6x6 40C3-40C3-MP2-10FC w=ternary x=int8"),
+        (operands + 40 * 2) * 4
+    );
+    // A window of three columns is in the sums of six pixels.
+    let sums = 40 * 3 + 40 * 6 * 3;
+    assert_eq!(
+        scratch("3x6x6 40C3-40C3-MP3-10FC w=ternary x=int8"),
+        (3 * operands + sums) * 4
+    );
 }
 
 /// Weights as code for a dense layer, of which all sums are in RAM.

@@ -132,7 +132,7 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
     let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
     let finish = Finish::declare(&mut b, job);
-    let rows = job.pool.map_or(1, |p| p.size[0]);
+    let [rows, pw] = job.pool.map_or([1, 1], |p| p.size);
     let slots = job.y.c + usize::from(from_all(job));
     let blocks = blocks(job, lanes);
     let Cut {
@@ -190,7 +190,15 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
                     }
                 }
             });
-            let place = (row.clone(), part * idx(job.y.w / parts), job.y.w / parts);
+            let count = if parts > 1 { groups * lanes / pw } else { job.y.w };
+            let from = part * idx(count);
+            // The last of an odd number of columns begins before its end, as its operands do.
+            let from = if parts * count > job.y.w {
+                from.min(idx(job.y.w - count))
+            } else {
+                from
+            };
+            let place = (row.clone(), from, count);
             match kernel.sums {
                 Some(sums) => kernel.finish(b, &finish, y, place, sums),
                 None => kernel.finish_words(b, &finish, y, place),
@@ -233,11 +241,13 @@ fn packs(job: &Job, lanes: usize) -> bool {
     lanes > 1 && job.taps() > FEW_TAPS && job.simd.words < FEW_WORDS
 }
 
-/// As few parts as RAM allows, each of whole groups and whole pooling windows.
+/// As few parts as RAM allows, each of whole groups and whole pooling windows; where operands are put together, as many as there can be:
+/// compilers unroll a loop over two or three groups, and the code is as many times as long.
 fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
     let (columns, [ph, pw]) = (columns(job), job.pool.map_or([1, 1], |p| p.size));
     let slots = job.y.c + usize::from(from_all(job));
     let one = blocks == 1 && job.pool.is_none_or(|p| p.size[1].is_multiple_of(lanes));
+    let packs = packs(job, lanes);
     let into = |parts: usize| {
         let groups = columns.div_ceil(lanes) / parts;
         Cut {
@@ -246,16 +256,16 @@ fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
             one,
             words: groups * slots * if one { ph } else { 1 },
             sums: if one { 0 } else { ph * lanes * groups * job.y.c },
-            packed: if packs(job, lanes) { groups * row_taps(job) } else { 0 },
+            packed: if packs { groups * row_taps(job) } else { 0 },
         }
     };
+    if packs && !columns.is_multiple_of(lanes) {
+        return into(columns.div_ceil(lanes));
+    }
     let whole = |parts: &usize| columns.is_multiple_of(lanes * parts) && (columns / parts).is_multiple_of(pw);
-    // A loop of two turns over few sums is unrolled by compilers, and its code twice as long.
-    let good =
-        |c: &Cut| c.bytes() + beyond(job, lanes) <= job.scratch && (c.groups != 2 || job.simd.words >= FEW_WORDS);
     let mut least = into(1);
     for cut in (2..=columns).filter(whole).map(into) {
-        if good(&least) {
+        if !packs && least.bytes() + beyond(job, lanes) <= job.scratch {
             break;
         }
         least = cut;
