@@ -27,7 +27,11 @@ pub struct Cost {
 const CALL: f64 = 5.0;
 
 /// Bytes of code per operation of KIR: what gcc and rustc make of the kernels here for Thumb, rounded up.
-const CODE_PER_OPERATION: u64 = 4;
+const CODE_PER_OPERATION: f64 = 4.0;
+
+/// Operations beyond which code is a straight line, without the set-up of loops and with addresses that are constants: each takes the
+/// bytes that the target says.
+pub const STRAIGHT: u64 = 2000;
 
 impl Add for Cost {
     type Output = Cost;
@@ -61,10 +65,28 @@ pub fn of(k: &Kernel, price: &Price) -> Cost {
     Cost {
         instructions: counts.iter().zip(price.list()).map(|(n, price)| n * price).sum(),
         tables: bytes(Role::Const),
-        code: operations * CODE_PER_OPERATION,
+        code: code(operations, price.code),
         scratch: bytes(Role::Scratch),
         stack: k.stack,
     }
+}
+
+/// Bytes of the code of so many operations, at so many bytes for one of a straight line.
+fn code(operations: u64, straight: f64) -> u64 {
+    let short = operations.min(STRAIGHT);
+    (short as f64 * CODE_PER_OPERATION + (operations - short) as f64 * straight).round() as u64
+}
+
+/// Bytes that an operation of a straight line takes if `measured` is what a kernel of so many has; nothing if other code of a program
+/// would count with it.
+pub fn straight(operations: u64, measured: u64) -> Option<f64> {
+    let beyond = measured as f64 - STRAIGHT as f64 * CODE_PER_OPERATION;
+    (operations >= 4 * STRAIGHT).then(|| beyond / (operations - STRAIGHT) as f64)
+}
+
+/// Operations of `k`, each once.
+pub fn operations(k: &Kernel) -> u64 {
+    count(k).1
 }
 
 /// How often one call of `k` does what [`Price::NAMES`] says, in that order.
@@ -319,6 +341,14 @@ mod tests {
         assert_eq!(n[price::ADDRESS], 10.0 + 2.0 * 40.0);
         assert_eq!(n[price::TURN], 50.0);
         assert_eq!(n[price::ENTER], 11.0);
+    }
+
+    #[test]
+    fn long_code_takes_the_bytes_of_a_straight_line() {
+        assert_eq!(code(1000, 2.0), 4000);
+        assert_eq!(code(STRAIGHT + 1000, 2.0), 4 * STRAIGHT + 2000);
+        assert_eq!(straight(10_000, code(10_000, 2.5)), Some(2.5));
+        assert_eq!(straight(3000, code(3000, 2.5)), None);
     }
 
     #[test]
