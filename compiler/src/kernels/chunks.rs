@@ -45,7 +45,7 @@ fn stack(job: &Job, lanes: usize) -> u64 {
 
 /// Those that are not the kernel's to take, and lessen its scratch.
 fn beyond(job: &Job, lanes: usize) -> u64 {
-    stack(job, lanes).saturating_sub(job.stack)
+    stack(job, lanes).saturating_sub(job.stack.unwrap_or(0))
 }
 
 /// Taps whose addresses are no burden.
@@ -62,6 +62,7 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
         _ if lanes == 1 && columns > 1 => Some("two pixels at a time take fewer instructions".into()),
         _ if lanes == 2 && columns < 2 => Some("no two pixels are side by side".into()),
         _ if lanes == 2 && job.pool.is_some() && columns % 2 == 1 => Some("an odd number of columns is pooled".into()),
+        _ if job.stack.is_none() && stack(job, lanes) > 0 => Some("other layers leave its stack no room".into()),
         // Its chunks would take long to count.
         _ if job.weights.shape.iter().product::<usize>() > 8 * LIMIT => Some(format!(
             "more than {} weights are more than {LIMIT} additions",

@@ -35,8 +35,9 @@ pub struct Job<'a> {
     pub greatest: i64,
     /// Bytes of RAM that there are for the kernel's own use. What needs more is built all the same; what can do with less does.
     pub scratch: u64,
-    /// Bytes of the stack that it may take beyond what every plan reserves, apart from those.
-    pub stack: u64,
+    /// Bytes of the stack beyond what every plan reserves that are reserved for kernels already, apart from `scratch`; what one takes
+    /// beyond these is no scratch. Nothing if it may take none.
+    pub stack: Option<u64>,
     /// The target's vector operations.
     pub simd: &'a Simd,
 }

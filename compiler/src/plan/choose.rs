@@ -139,8 +139,8 @@ pub struct Wanted {
     pub room: u64,
     /// Bytes of flash that it may take.
     pub flash: u64,
-    /// Bytes of the stack that it may take beyond the reserve, and not for scratch.
-    pub stack: u64,
+    /// Bytes of the stack that it may take beyond the reserve, and not for scratch; nothing if it may take none.
+    pub stack: Option<u64>,
 }
 
 /// What a node's kernel of a family takes of the sum of its operations' prices.
@@ -157,7 +157,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         smallest: 0,
         share: wanted.flash,
         scratch: wanted.room,
-        resident: wanted.resident + super::STACK_RESERVE + wanted.stack,
+        resident: wanted.resident + super::STACK_RESERVE + wanted.stack.unwrap_or(0),
         ram: options.ram.or(target.memory.ram).unwrap_or(u64::MAX),
     };
     let mut built: Vec<(&'static str, Cost, Kernel)> = vec![];

@@ -48,7 +48,8 @@ pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
     })
 }
 
-/// The job of a linear node, or of a part of it, with so many bytes of RAM for its own use, and of the stack beyond the reserve.
+/// The job of a linear node, or of a part of it, with so many bytes of RAM for its own use, and of the stack (see
+/// [`Job::stack`]).
 ///
 /// # Errors
 /// If the node has no kernel: it is not linear, or packed signs would be the network's result.
@@ -57,7 +58,7 @@ pub fn linear<'a>(
     id: NodeId,
     name: String,
     band: Option<Band>,
-    (scratch, stack): (u64, u64),
+    (scratch, stack): (u64, Option<u64>),
     simd: &'a Simd,
 ) -> Result<Job<'a>, Diag> {
     let node = g.node(id);

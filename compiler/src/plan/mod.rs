@@ -113,12 +113,12 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
 }
 
 /// What the network as a whole leaves to a kernel.
-#[derive(Default)]
 struct Allowance {
     /// Flash that a node's kernel may take, where that is not all that it wants.
     flash: BTreeMap<NodeId, u64>,
-    /// Bytes of the stack beyond the reserve that some kernel takes: all may use them, and none has them for scratch.
-    stack: u64,
+    /// Bytes of the stack beyond the reserve that some kernel takes: all may use them, and none has them for scratch. Nothing if no
+    /// kernel may take more than the reserve.
+    stack: Option<u64>,
 }
 
 /// Builds the steps, with smaller kernels where the fastest exceed the flash together, and with less scratch where one takes more of the
@@ -132,26 +132,24 @@ fn within_budgets(
 ) -> Result<Plan> {
     let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    let mut options = *options;
-    let mut allowance = Allowance::default();
+    let mut stack = Some(0);
     loop {
-        allowance.flash.clear();
-        let mut plan = assemble(g, nodes, groups, &allowance, target, &options)?;
+        let mut allowance = Allowance {
+            flash: BTreeMap::new(),
+            stack,
+        };
+        let mut plan = assemble(g, nodes, groups, &allowance, target, options)?;
         allowance.flash = shares(&plan, flash);
         if options.prefer.is_none() && !allowance.flash.is_empty() {
-            plan = assemble(g, nodes, groups, &allowance, target, &options)?;
+            plan = assemble(g, nodes, groups, &allowance, target, options)?;
         }
         let extra = plan.stack() - STACK_RESERVE;
-        if extra == 0 || plan.ram() <= ram {
-            return Ok(plan);
-        }
-        if extra > allowance.stack {
-            allowance.stack = extra;
-        } else {
-            // The others have no room left. With less RAM for all, kernels that take so much of the stack refuse in the end.
-            allowance.stack = 0;
-            options.ram = Some(options.ram.unwrap_or(ram).saturating_sub(extra));
-        }
+        stack = match stack {
+            _ if extra == 0 || plan.ram() <= ram => return Ok(plan),
+            // The scratch of the others has to make room, or there is none for such a kernel.
+            Some(reserved) if reserved < extra => Some(extra),
+            _ => None,
+        };
     }
 }
 
