@@ -145,10 +145,11 @@ fn within_budgets(
         }
         let extra = plan.stack() - STACK_RESERVE;
         stack = match stack {
+            None => return Ok(plan),
             _ if extra == 0 || plan.ram() <= ram => return Ok(plan),
             // The scratch of the others has to make room, or there is none for such a kernel.
             Some(reserved) if reserved < extra => Some(extra),
-            _ => None,
+            Some(_) => None,
         };
     }
 }
