@@ -89,7 +89,7 @@ pub struct Calibration {
     pub prices: Vector,
     /// Shares of families and classes.
     pub shares: Shares,
-    /// Bytes of code per operation of a straight line, if such were measured: the most that a kernel took, and [`MARGIN`].
+    /// Bytes of code per operation of a straight line, if such were measured: the most that a kernel took, and 15 %.
     pub code: Option<f64>,
     /// What they rest on.
     pub samples: Vec<Sample>,
