@@ -236,8 +236,8 @@ impl Cut {
 /// Whether the operands of a kernel's row are put together in RAM before its chunks, from where they are words one behind the other:
 /// where there are few registers for their addresses. Of a 3x3 kernel of 64 channels for 64 outputs, 8x8 pixels, this made 1.44
 /// multiply-accumulates an instruction of 0.78 in Rust and 1.17 of 1.14 in C on a Cortex-M0. LLVM keeps the addresses of operands on
-/// the map on the stack and steps each of them, for 16 channels and 128 outputs in more bytes than a board has. Where there are more
-/// registers it saves rustc 2 % of the instructions on a Cortex-M4 and costs GCC 8 %, and 10 % both on RV32IMC.
+/// the map on the stack and steps each of them: 2.4 KB for 128 channels and 30 outputs. Where there are more registers it saves rustc
+/// 2 % of the instructions on a Cortex-M4 and costs GCC 8 %, and 5 to 10 % both on RV32IMC.
 fn packs(job: &Job, lanes: usize) -> bool {
     lanes > 1 && job.taps() > FEW_TAPS && job.simd.words < FEW_WORDS
 }
