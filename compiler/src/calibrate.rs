@@ -76,8 +76,10 @@ pub struct Sample {
     pub counts: Vector,
     /// Executed instructions.
     pub measured: f64,
-    /// Its operations, each once, and the bytes of its code.
-    pub code: (u64, u64),
+    /// Its operations, each once.
+    pub operations: u64,
+    /// Bytes of its code.
+    pub code: u64,
 }
 
 /// The prices of a target, and what they rest on.
@@ -113,7 +115,7 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
     let straight = samples
         .iter()
         .chain(&others)
-        .filter_map(|s| cost::straight(s.code.0, s.code.1));
+        .filter_map(|s| cost::straight(s.operations, s.code));
     let code = straight.max_by(f64::total_cmp).map(|most| hundredths(MARGIN * most));
     Ok(Calibration {
         target: target.to_owned(),
@@ -157,7 +159,8 @@ fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Re
                         lang,
                         counts: cost::counts(&step.kernels[0]),
                         measured: figures.instructions.unwrap_or(0) as f64,
-                        code: (cost::operations(&step.kernels[0]), figures.code),
+                        operations: cost::operations(&step.kernels[0]),
+                        code: figures.code,
                     });
                 }
             }
@@ -314,8 +317,8 @@ impl Calibration {
                     s.family,
                     s.lang.to_string(),
                     s.measured,
-                    s.code.1,
-                    s.code.0
+                    s.code,
+                    s.operations
                 );
             }
         }
@@ -405,7 +408,8 @@ mod tests {
             lang: Lang::C,
             counts,
             measured: dot(&counts, prices),
-            code: (0, 0),
+            operations: 0,
+            code: 0,
         }
     }
 

@@ -262,7 +262,6 @@ pub struct Cost {
     /// Setting up a loop.
     pub enter: f64,
     /// Bytes of code per operation where code is a straight line.
-    #[serde(default = "four")]
     pub code: f64,
     /// By kernel family and class of layers, the share of the sum of its operations' prices that its code takes, where that is
     /// not 1: compilers unroll the loops of one and spill the registers of another, and rustc and C compilers not those of the same.
@@ -271,11 +270,6 @@ pub struct Cost {
     /// The same for C.
     #[serde(default)]
     pub c: Shares,
-}
-
-/// What long code takes where nobody measured it.
-fn four() -> f64 {
-    4.0
 }
 
 /// By family, the shares of classes.

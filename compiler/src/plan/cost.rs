@@ -31,7 +31,7 @@ const CODE_PER_OPERATION: f64 = 4.0;
 
 /// Operations beyond which code is a straight line, without the set-up of loops and with addresses that are constants: each takes the
 /// bytes that the target says.
-pub const STRAIGHT: u64 = 2000;
+const STRAIGHT: u64 = 2000;
 
 impl Add for Cost {
     type Output = Cost;

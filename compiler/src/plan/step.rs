@@ -208,8 +208,7 @@ fn variants(bands: impl Iterator<Item = Band>, base: &str, names: &mut Names) ->
     found.into_iter().enumerate().map(variant).collect()
 }
 
-/// Builds what was asked for; no step's maps take more than `peak` bytes. Where
-/// operands and result lie is left open.
+/// Builds what was asked for; no step's maps take more than `peak` bytes. Where operands and result lie is left open.
 pub fn build(
     g: &Graph,
     request: &Request,
