@@ -89,20 +89,15 @@ pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
     let mut plan = within_budgets(g, &nodes, &each, target, options)?;
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    let over = |p: &Plan| p.ram().saturating_sub(ram);
     // Row by row there may be room for faster kernels.
     let cramped = plan.layers().any(Layer::is_cramped);
-    if !options.whole && (options.optimize == Optimize::Size || over(&plan) > 0 || cramped) {
+    if !options.whole && (options.optimize == Optimize::Size || plan.ram() > ram || cramped) {
         let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
         let groups = stream::groups(g, &nodes, &scratch);
         if groups != each {
             let by_rows = within_budgets(g, &nodes, &groups, target, options)?;
             let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
-            let goal = |p: &Plan| match options.optimize {
-                Optimize::Size => p.ram() as f64,
-                _ => p.layers().map(|l| l.cost.instructions).sum(),
-            };
-            let better = (over(&by_rows), goal(&by_rows)) < (over(&plan), goal(&plan));
+            let better = by_rows.rank(ram, options) < plan.rank(ram, options);
             if better && by_rows.flash() <= flash.max(plan.flash()) {
                 plan = by_rows;
             }
@@ -132,26 +127,29 @@ fn within_budgets(
 ) -> Result<Plan> {
     let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
     let ram = options.ram.or(target.memory.ram).unwrap_or(u64::MAX);
-    let mut stack = Some(0);
-    loop {
+    let build = |stack| {
         let mut allowance = Allowance {
             flash: BTreeMap::new(),
             stack,
         };
-        let mut plan = assemble(g, nodes, groups, &allowance, target, options)?;
+        let plan = assemble(g, nodes, groups, &allowance, target, options)?;
         allowance.flash = shares(&plan, flash);
-        if options.prefer.is_none() && !allowance.flash.is_empty() {
-            plan = assemble(g, nodes, groups, &allowance, target, options)?;
+        match options.prefer.is_some() || allowance.flash.is_empty() {
+            true => Ok(plan),
+            false => assemble(g, nodes, groups, &allowance, target, options),
         }
-        let extra = plan.stack() - STACK_RESERVE;
-        stack = match stack {
-            None => return Ok(plan),
-            _ if extra == 0 || plan.ram() <= ram => return Ok(plan),
-            // The scratch of the others has to make room, or there is none for such a kernel.
-            Some(reserved) if reserved < extra => Some(extra),
-            Some(_) => None,
-        };
+    };
+    let plan = build(Some(0))?;
+    let extra = plan.stack() - STACK_RESERVE;
+    if extra == 0 || plan.ram() <= ram {
+        return Ok(plan);
     }
+    // The scratch of the others makes room for such a kernel, or there is none for it.
+    let [deep, flat] = [build(Some(extra))?, build(None)?];
+    Ok(match deep.rank(ram, options) <= flat.rank(ram, options) {
+        true => deep,
+        false => flat,
+    })
 }
 
 /// Flash for each layer until all fit into so many bytes, or take the least that RAM allows. Time and again that kernel is replaced of
@@ -372,6 +370,15 @@ impl Plan {
     pub fn calls(&self, i: usize) -> Range<usize> {
         let first = self.steps[..i].iter().map(|s| s.calls.len()).sum();
         first..first + self.steps[i].calls.len()
+    }
+
+    /// The less the better: bytes beyond a budget of RAM, and what is to be little.
+    fn rank(&self, ram: u64, options: &Options) -> (u64, f64) {
+        let goal = match options.optimize {
+            Optimize::Size => self.ram() as f64,
+            _ => self.layers().map(|l| l.cost.instructions).sum(),
+        };
+        (self.ram().saturating_sub(ram), goal)
     }
 
     /// Bytes that are reserved for the stack.
