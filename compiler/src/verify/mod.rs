@@ -3,7 +3,7 @@
 mod layers;
 mod tie;
 
-pub use tie::{Cause, Exception};
+pub use tie::{Cause, Exception, explain};
 
 use crate::data::Samples;
 use crate::diag::{Diag, Result};
@@ -86,7 +86,7 @@ pub fn verify(
     };
     let (exact_classes, float_classes) = (classes(&exact), classes(&float));
     let differing: Vec<usize> = (0..count).filter(|i| exact_classes[*i] != float_classes[*i]).collect();
-    let exceptions = tie::explain(path, &c.model, samples, &differing)?;
+    let exceptions = explain(path, &c.model, samples, &differing)?;
     let mut findings: Vec<Diag> = exceptions
         .iter()
         .filter(|e| !e.is_tie())

@@ -81,7 +81,7 @@ pub fn explain(path: &Path, model: &Model, samples: &Samples, which: &[usize]) -
     let quantizers = g.find(|op| matches!(op, Op::Quantize { .. } | Op::Sign));
     let names: Vec<&str> = quantizers.iter().map(|id| g.node(*id).name.as_str()).collect();
     let input = &g.node(g.find(|op| *op == Op::Input)[0]).ty;
-    let reference = Reference::load(path, input, &names)?;
+    let reference = Reference::load_for(path, input, &names, 1)?;
     let explain_one = |&sample: &usize| {
         let bytes = samples.get(sample);
         let float = reference.run(bytes)?;
