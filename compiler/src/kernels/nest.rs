@@ -301,11 +301,13 @@ pub(super) enum Finish {
         mul: Buf,
         add: Buf,
         shift: Shift,
+        /// Whether 32 bits hold all of it; 64 otherwise.
+        short: bool,
         lo: i64,
         hi: i64,
         ty: Ty,
     },
-    /// The same in 32 bits.
+    /// The same by the high half of a product.
     High {
         mul: Buf,
         add: Buf,
@@ -393,17 +395,25 @@ impl Finish {
                 shift,
                 lo,
                 hi,
-            } => Finish::Requant {
-                mul: b.constants("mul", Ty::I32, ints(mul.iter().map(|&v| v as i64), Ty::I32)),
-                add: b.constants("add", Ty::I64, ints(add.iter().copied(), Ty::I64)),
-                shift: match shift.iter().all(|s| s == &shift[0]) {
-                    true => Shift::Same(shift[0]),
-                    false => Shift::Each(b.constants("shift", Ty::U8, ints(shift.iter().map(|&v| v as i64), Ty::U8))),
-                },
-                lo: *lo as i64,
-                hi: *hi as i64,
-                ty: job.y.ty(),
-            },
+            } => {
+                let fits = |(m, a): (&i32, &i64)| i64::from(*m).abs() * job.greatest + a.abs() <= i64::from(i32::MAX);
+                let short = mul.iter().zip(add).all(fits) && shift.iter().all(|s| *s < 32);
+                let wide = if short { Ty::I32 } else { Ty::I64 };
+                Finish::Requant {
+                    mul: b.constants("mul", Ty::I32, ints(mul.iter().map(|&v| v as i64), Ty::I32)),
+                    add: b.constants("add", wide, ints(add.iter().copied(), wide)),
+                    shift: match shift.iter().all(|s| s == &shift[0]) {
+                        true => Shift::Same(shift[0]),
+                        false => {
+                            Shift::Each(b.constants("shift", Ty::U8, ints(shift.iter().map(|&v| v as i64), Ty::U8)))
+                        }
+                    },
+                    short,
+                    lo: *lo as i64,
+                    hi: *hi as i64,
+                    ty: job.y.ty(),
+                }
+            }
             Epilogue::Float { mul, add, floor } => Finish::Float {
                 mul: b.constants("mul", Ty::F32, floats(mul)),
                 add: b.constants("add", Ty::F32, floats(add)),
@@ -421,16 +431,19 @@ impl Finish {
                 mul,
                 add,
                 shift,
+                short,
                 lo,
                 hi,
                 ty,
             } => {
-                let product = sum.cast(Ty::I64) * b.load(*mul, o.clone()).cast(Ty::I64) + b.load(*add, o.clone());
+                // As bits where 32 are enough: that they are is known from the weights, not to the verifier.
+                let (wide, bits) = if *short { (Ty::I32, Ty::U32) } else { (Ty::I64, Ty::I64) };
+                let product = sum.cast(bits) * b.load(*mul, o.clone()).cast(bits) + b.load(*add, o.clone()).cast(bits);
                 let shift = match shift {
-                    Shift::Same(s) => int(*s as i64, Ty::I64),
-                    Shift::Each(table) => b.load(*table, o).cast(Ty::I64),
+                    Shift::Same(s) => int(*s as i64, wide),
+                    Shift::Each(table) => b.load(*table, o).cast(wide),
                 };
-                let clamped = (product >> shift).max(int(*lo, Ty::I64)).min(int(*hi, Ty::I64));
+                let clamped = (product.cast(wide) >> shift).max(int(*lo, wide)).min(int(*hi, wide));
                 clamped.cast(*ty)
             }
             Finish::High { mul, add, high, ty } => {
