@@ -14,10 +14,12 @@
 //! all outputs share: `sum(w x) = 2 sum(x where w = 1) - sum(x)`. A chunk takes whichever half has fewer weights, so that
 //! in the mean two weights in five cost an instruction.
 
-use super::nest::{Finish, Job, channels, coordinate};
+use super::nest::{Finish, Job, channels, coordinate, some_channels};
+use super::view::{Layout, WORD};
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty};
+use std::ops::Range;
 
 /// Additions beyond which the code is no candidate: 130 to 180 KB, for which rustc and GCC take 7 to 20 seconds.
 const LIMIT: usize = 28_000;
@@ -72,7 +74,7 @@ pub fn refuses(job: &Job, lanes: usize) -> Option<String> {
             let blocks = blocks(job, lanes);
             let weights = blocks.iter().flatten().flat_map(|c| c.weights.iter().flatten());
             let additions = weights.filter(|w| **w != 0).count();
-            let ram = cut(job, lanes, blocks.len()).bytes() + beyond(job, lanes);
+            let ram = cut(job, lanes, &blocks).bytes() + beyond(job, lanes);
             if additions > LIMIT {
                 Some(format!("{additions} additions are more than {LIMIT}"))
             } else {
@@ -113,11 +115,45 @@ struct Chunks<'a> {
     packed: Option<Buf>,
     /// Chunks of which the sums fit the parts of words.
     blocks: Vec<Vec<Chunk>>,
-    /// `[group of pixels][slot]`, of a block; where there is one block alone, `[row of the pool][group][slot]`. A slot is that of
-    /// an output, or behind these that of the sum of all operands.
-    words: Buf,
+    /// The sums of a block. Nothing where the only chunk yields the outputs.
+    words: Vec<Words>,
     /// `[row of the pool][column][output]`, of all blocks, if there are several.
     sums: Option<Buf>,
+}
+
+/// `[group of pixels][slot]`, of a block; where there is one block alone, `[row of the pool][group][slot]`. A slot is that of an
+/// output, or behind these that of the sum of all operands.
+struct Words {
+    slots: Range<usize>,
+    buf: Buf,
+}
+
+impl Words {
+    /// Where a group's slots begin.
+    fn at(&self, group: &Expr) -> Expr {
+        group.clone() * idx(self.slots.len())
+    }
+}
+
+/// Slots that a chunk's code runs through one after the other, each part with sums in a buffer of its own: its base is a register
+/// that loads and stores reach them from. (In one buffer GCC takes all offsets from its beginning, and the further ones an instruction
+/// each.) Outputs that are packed make whole words of signs.
+fn parts_of_slots(job: &Job) -> Vec<Range<usize>> {
+    let outputs = job.y.c;
+    let reach = if job.simd.words < FEW_WORDS { REACH } else { outputs };
+    let end = |from: usize| {
+        if from + reach < outputs {
+            from + reach
+        } else {
+            slots(job)
+        }
+    };
+    (0..outputs).step_by(reach).map(|from| from..end(from)).collect()
+}
+
+/// Slots of a group of pixels.
+fn slots(job: &Job) -> usize {
+    job.y.c + usize::from(from_all(job))
 }
 
 /// Whether sums are put together from those of the weights that are 1 and the sum of all operands.
@@ -132,30 +168,36 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
     let finish = Finish::declare(&mut b, job);
     let [rows, pw] = job.pool.map_or([1, 1], |p| p.size);
-    let slots = job.y.c + usize::from(from_all(job));
     let blocks = blocks(job, lanes);
     let Cut {
         parts,
         groups,
         one,
+        yields,
         words,
         sums,
         packed,
-    } = cut(job, lanes, blocks.len());
-    let mut scratch = |name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
+    } = cut(job, lanes, &blocks);
+    let mut scratch =
+        |name: &str, len: usize| (len > 0).then(|| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range()));
+    let parts_of_slots = parts_of_slots(job);
+    let some_words = |(i, slots): (usize, &Range<usize>)| {
+        let buf = scratch(&format!("words{i}"), words / self::slots(job) * slots.len())?;
+        Some(Words {
+            slots: slots.clone(),
+            buf,
+        })
+    };
     let kernel = Chunks {
-        words: scratch("words", words),
-        sums: (!one).then(|| scratch("sums", sums)),
-        packed: (packed > 0).then(|| scratch("packed", packed)),
+        words: parts_of_slots.iter().enumerate().filter_map(some_words).collect(),
+        sums: scratch("sums", sums),
+        packed: scratch("packed", packed),
         lanes,
         groups,
         blocks,
         job,
         x,
     };
-    let reach = if job.simd.words < FEW_WORDS { REACH } else { slots };
-    // The last may be alone beyond the reach.
-    let near = slots.div_ceil((slots - 1).div_ceil(reach));
     b.each("row", job.y.h, false, |b, row| {
         b.each("part", parts, parts == 1, |b, part| {
             let before = b.val("before", part.clone() * idx(groups));
@@ -171,12 +213,18 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
                         {
                             kernel.pack(b, buf, &top, ky, &before);
                         }
-                        for from in (0..slots).step_by(near) {
-                            let some = from..slots.min(from + near);
+                        let last = yields && j + 1 == block.len();
+                        for (i, some) in parts_of_slots.iter().enumerate() {
                             b.each("group", groups, false, |b, group| {
                                 let operands = kernel.operands(b, chunk, &top, &before, &group);
-                                let at = (above.clone() + group) * idx(slots) + idx(from);
-                                kernel.chunk(b, &chunk.weights[some], &operands, j == 0, at);
+                                let sums = above.clone() + group.clone();
+                                if last {
+                                    let place = (row.clone(), kernel.column(before.clone() + group));
+                                    let sums = (j > 0).then_some(sums);
+                                    kernel.outputs(b, &finish, y, place, some, chunk, &operands, sums);
+                                } else {
+                                    kernel.chunk(b, &kernel.words[i], chunk, &operands, j == 0, &sums);
+                                }
                             });
                             // Without a loop all of them would be one block of code, and every sum a variable.
                             if groups == 1 {
@@ -189,6 +237,9 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
                     }
                 }
             });
+            if yields {
+                return;
+            }
             let count = if parts > 1 { groups * lanes / pw } else { job.y.w };
             let from = part * idx(count);
             // The last of an odd number of columns begins before its end, as its operands do.
@@ -206,6 +257,9 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
     });
     let mut kernel = b.finish();
     kernel.stack = stack(job, lanes);
+    // GCC sums operands once that several outputs add, and lacks registers for these: its code is 5 to 10 % shorter without, on a
+    // Cortex-M0 a fifth.
+    kernel.in_order = true;
     kernel
 }
 
@@ -217,6 +271,9 @@ struct Cut {
     groups: usize,
     /// Whether sums stay words until they are finished.
     one: bool,
+    /// Whether the last chunk finishes them, rather than a loop: that saves a store, a load and the loop's own instructions, and
+    /// makes the code longer by all that finishes an output.
+    yields: bool,
     /// Words for [`Chunks::words`], and for [`Chunks::sums`].
     words: usize,
     sums: usize,
@@ -242,18 +299,25 @@ fn packs(job: &Job, lanes: usize) -> bool {
 
 /// As few parts as RAM allows, each of whole groups and whole pooling windows; where operands are put together, as many as there can be:
 /// compilers unroll a loop over two or three groups, and the code is as many times as long.
-fn cut(job: &Job, lanes: usize, blocks: usize) -> Cut {
+fn cut(job: &Job, lanes: usize, blocks: &[Vec<Chunk>]) -> Cut {
     let (columns, [ph, pw]) = (columns(job), job.pool.map_or([1, 1], |p| p.size));
-    let slots = job.y.c + usize::from(from_all(job));
-    let one = blocks == 1 && job.pool.is_none_or(|p| p.size[1].is_multiple_of(lanes));
+    let slots = slots(job);
+    let one = blocks.len() == 1 && job.pool.is_none_or(|p| p.size[1].is_multiple_of(lanes));
     let packs = packs(job, lanes);
+    let yields = blocks.len() == 1 && job.pool.is_none() && job.taps() <= FEW_TAPS;
+    let kept = !yields || blocks[0].len() > 1;
     let into = |parts: usize| {
         let groups = columns.div_ceil(lanes) / parts;
         Cut {
             parts,
             groups,
             one,
-            words: groups * slots * if one { ph } else { 1 },
+            yields,
+            words: if kept {
+                groups * slots * if one { ph } else { 1 }
+            } else {
+                0
+            },
             sums: if one { 0 } else { ph * lanes * groups * job.y.c },
             packed: if packs { groups * row_taps(job) } else { 0 },
         }
@@ -338,30 +402,80 @@ fn halved(mut weights: Vec<Vec<i8>>) -> Vec<Vec<i8>> {
     weights
 }
 
-impl Chunks<'_> {
-    /// Slots of a group of pixels.
-    fn slots(&self) -> usize {
-        self.job.y.c + usize::from(from_all(self.job))
-    }
+/// Operands times weights, added to `start`.
+fn sum(start: Option<Expr>, weights: &[i8], operands: &[Expr]) -> Expr {
+    let live = operands.iter().zip(weights).filter(|(_, w)| **w != 0);
+    let sum = live.fold(start, |sum, (x, w)| {
+        Some(match (sum, w) {
+            (None, 1) => x.clone(),
+            (sum, 1) => sum.expect("the arm above") + x.clone(),
+            (sum, _) => sum.unwrap_or(int(0, Ty::U32)) - x.clone(),
+        })
+    });
+    sum.unwrap_or(int(0, Ty::U32))
+}
 
-    /// What a chunk adds to some sums of a group of pixels, of these weights and from `at` on.
-    fn chunk(&self, b: &mut Builder, weights: &[Vec<i8>], operands: &[Expr], first: bool, at: Expr) {
-        let at = b.val("at", at);
-        for (slot, weights) in weights.iter().enumerate() {
-            let at = at.clone() + idx(slot);
-            let start = (!first).then(|| b.load(self.words, at.clone()));
-            let live = operands.iter().zip(weights).filter(|(_, w)| **w != 0);
-            let sum = live.fold(start, |sum, (x, w)| {
-                Some(match (sum, w) {
-                    (None, 1) => x.clone(),
-                    (sum, 1) => sum.expect("the arm above") + x.clone(),
-                    (sum, _) => sum.unwrap_or(int(0, Ty::U32)) - x.clone(),
-                })
-            });
+impl Chunks<'_> {
+    /// What a chunk adds to some sums of a group of pixels.
+    fn chunk(&self, b: &mut Builder, words: &Words, chunk: &Chunk, operands: &[Expr], first: bool, group: &Expr) {
+        let from = b.val("at", words.at(group));
+        for (i, weights) in chunk.weights[words.slots.clone()].iter().enumerate() {
+            let at = from.clone() + idx(i);
             if first || weights.iter().any(|w| *w != 0) {
-                b.store(self.words, at, sum.unwrap_or(int(0, Ty::U32)));
+                let start = (!first).then(|| b.load(words.buf, at.clone()));
+                b.store(words.buf, at, sum(start, weights, operands));
             }
         }
+    }
+
+    /// Stores some outputs of a group of pixels, of which `chunk` is the last; if there were others, their sums are those of `group`.
+    #[allow(clippy::too_many_arguments, reason = "one place in a nest has many coordinates")]
+    fn outputs(
+        &self,
+        b: &mut Builder,
+        finish: &Finish,
+        y: Buf,
+        (row, col): (Expr, Expr),
+        some: &Range<usize>,
+        chunk: &Chunk,
+        operands: &[Expr],
+        group: Option<Expr>,
+    ) {
+        let view = &self.job.y;
+        let outputs = some.start..some.end.min(view.c);
+        let left = |b: &Builder, slot: usize| group.as_ref().map(|group| self.word(b, group, slot));
+        let all = from_all(self.job).then(|| {
+            let all = sum(left(b, view.c), &chunk.weights[view.c], operands);
+            b.val("all", all)
+        });
+        let mut bits = vec![];
+        for o in outputs.clone() {
+            let word = sum(left(b, o), &chunk.weights[o], operands);
+            for (lane, sum) in self.lanes(b, word, all.as_ref()).into_iter().enumerate() {
+                let total = b.val("total", sum);
+                let value = finish.apply(b, total, idx(o));
+                let at = |c: usize| view.at(idx(c), row.clone(), col.clone() + idx(lane));
+                if view.layout != Layout::Packed {
+                    b.store(y, at(o), value);
+                    continue;
+                }
+                if o % WORD == 0 {
+                    bits.truncate(lane);
+                    bits.push(b.mutable("bits", int(0, Ty::U32)));
+                }
+                let word = bits[lane];
+                b.set(word, Expr::Var(word) | (value << int((o % WORD) as i64, Ty::U32)));
+                if o % WORD == WORD - 1 || o + 1 == outputs.end {
+                    b.store(y, at(o / WORD), Expr::Var(word));
+                }
+            }
+        }
+    }
+
+    /// The sum of a group of pixels in a slot.
+    fn word(&self, b: &Builder, group: &Expr, slot: usize) -> Expr {
+        let words = self.words.iter().find(|w| w.slots.contains(&slot)).expect("a slot");
+        b.load(words.buf, words.at(group) + idx(slot - words.slots.start))
     }
 
     /// The operands of a chunk, those of a group's pixels in the parts of a word; and where weights are binary their sum.
@@ -393,7 +507,7 @@ impl Chunks<'_> {
                 pixels = Some((tap.ky, tap.kx, self.pixels(b, tap.ky, idx(tap.kx), top, &left)));
             }
             let (_, _, pixels) = pixels.as_ref().expect("set above");
-            let word = self.word(b, pixels, idx(tap.c));
+            let word = self.operand(b, pixels, idx(tap.c));
             operands.push(b.val("v", word));
         }
         operands
@@ -408,28 +522,32 @@ impl Chunks<'_> {
                 let pixels = self.pixels(b, ky, kx.clone(), top, &left);
                 let to = b.val("to", (group * idx(kw) + kx) * idx(inputs));
                 b.each("c", inputs, false, |b, c| {
-                    let word = self.word(b, &pixels, c.clone());
+                    let word = self.operand(b, &pixels, c.clone());
                     b.store(packed, to.clone() + c, word);
                 });
             });
         });
     }
 
-    /// The column of a group's first pixel.
-    fn left(&self, b: &mut Builder, group: Expr) -> Expr {
+    /// The column of the sums of a group's first pixel.
+    fn column(&self, group: Expr) -> Expr {
         let columns = columns(self.job);
-        let left = group * idx(self.lanes);
+        let column = group * idx(self.lanes);
         // The last of an odd number of columns is computed beside the one before it, again.
-        let left = if columns.is_multiple_of(self.lanes) {
-            left
+        if columns.is_multiple_of(self.lanes) {
+            column
         } else {
-            left.min(idx(columns - self.lanes))
-        };
-        b.val("left", left * idx(self.job.geom.stride[1]))
+            column.min(idx(columns - self.lanes))
+        }
+    }
+
+    /// The column that a group's first pixel reads first.
+    fn left(&self, b: &mut Builder, group: Expr) -> Expr {
+        b.val("left", self.column(group) * idx(self.job.geom.stride[1]))
     }
 
     /// A channel of some pixels, each in its part of a word.
-    fn word(&self, b: &mut Builder, pixels: &[Pixel], c: Expr) -> Expr {
+    fn operand(&self, b: &mut Builder, pixels: &[Pixel], c: Expr) -> Expr {
         let part = |(lane, pixel): (usize, &Pixel)| {
             let v = b.load(self.x, self.job.x.at(c.clone(), pixel.y.clone(), pixel.x.clone()));
             let v = v.cast(Ty::I32);
@@ -471,29 +589,34 @@ impl Chunks<'_> {
         vec![low, high]
     }
 
-    /// The sum of all operands of a group of pixels, whose slots begin at `from`.
-    fn all(&self, b: &mut Builder, from: &Expr) -> Option<Expr> {
-        let at = from.clone() + idx(self.job.y.c);
-        from_all(self.job).then(|| b.val("all", b.load(self.words, at)))
+    /// The sum of all operands of a group of pixels.
+    fn all(&self, b: &mut Builder, group: &Expr) -> Option<Expr> {
+        from_all(self.job).then(|| {
+            let all = self.word(b, group, self.job.y.c);
+            b.val("all", all)
+        })
     }
 
     /// Parts the words of a block's sums.
     fn part(&self, b: &mut Builder, sums: Buf, first: bool, dy: &Expr) {
         let outputs = self.job.y.c;
         b.each("group", self.groups, false, |b, group| {
-            let from = b.val("from", group.clone() * idx(self.slots()));
-            let to = (dy.clone() * idx(self.groups) + group) * idx(self.lanes * outputs);
+            let to = (dy.clone() * idx(self.groups) + group.clone()) * idx(self.lanes * outputs);
             let to = b.val("to", to);
-            let all = self.all(b, &from);
-            b.each("o", outputs, false, |b, o| {
-                let word = b.load(self.words, from.clone() + o.clone());
-                for (lane, part) in self.lanes(b, word, all.as_ref()).into_iter().enumerate() {
-                    let part = part.cast(Ty::U32);
-                    let at = to.clone() + idx(lane * outputs) + o.clone();
-                    let sum = if first { part } else { b.load(sums, at.clone()) + part };
-                    b.store(sums, at, sum);
-                }
-            });
+            let all = self.all(b, &group);
+            for words in &self.words {
+                let from = b.val("from", words.at(&group));
+                let some = words.slots.start..words.slots.end.min(outputs);
+                b.each("o", some.len(), false, |b, o| {
+                    let word = b.load(words.buf, from.clone() + o.clone());
+                    for (lane, part) in self.lanes(b, word, all.as_ref()).into_iter().enumerate() {
+                        let part = part.cast(Ty::U32);
+                        let at = to.clone() + idx(lane * outputs + some.start) + o.clone();
+                        let sum = if first { part } else { b.load(sums, at.clone()) + part };
+                        b.store(sums, at, sum);
+                    }
+                });
+            }
         });
     }
 
@@ -501,52 +624,54 @@ impl Chunks<'_> {
     fn finish_words(&self, b: &mut Builder, finish: &Finish, y: Buf, (row, from, count): (Expr, Expr, usize)) {
         let job = self.job;
         let [ph, pw] = job.pool.map_or([1, 1], |p| p.size);
-        let sums = |b: &mut Builder, dy: Expr, group: Expr, o: Expr| {
-            let from = (dy * idx(self.groups) + group) * idx(self.slots());
-            let all = self.all(b, &from);
-            let word = b.load(self.words, from + o);
+        let sums = |b: &mut Builder, words: &Words, dy: Expr, group: Expr, o: Expr| {
+            let group = dy * idx(self.groups) + group;
+            let all = self.all(b, &group);
+            let word = b.load(words.buf, words.at(&group) + (o - idx(words.slots.start)));
             self.lanes(b, word, all.as_ref())
+        };
+        type Value<'a> = dyn Fn(&mut Builder, &Words, Expr) -> Expr + 'a;
+        let store = |b: &mut Builder, col: Expr, value: &Value| {
+            let at = (row.clone(), from.clone() + col);
+            for words in &self.words {
+                let some = words.slots.start..words.slots.end.min(job.y.c);
+                some_channels(b, job, some, false, y, at.clone(), &mut |b, channel| {
+                    let sum = value(b, words, channel.o.clone());
+                    finish.apply(b, sum, channel.o.clone())
+                });
+            }
         };
         if job.pool.is_some() {
             b.each("col", count, false, |b, col| {
-                let at = (row.clone(), from.clone() + col.clone());
-                channels(b, job, false, y, at, &mut |b, channel| {
+                store(b, col.clone(), &|b, words, o| {
                     let best = b.mutable("best", int(job.least, Ty::I32));
                     b.each("dy", ph, false, |b, dy| {
                         b.each("dx", pw / self.lanes, false, |b, dx| {
                             let group = col.clone() * idx(pw / self.lanes) + dx;
-                            for sum in sums(b, dy.clone(), group, channel.o.clone()) {
+                            for sum in sums(b, words, dy.clone(), group, o.clone()) {
                                 b.set(best, Expr::Var(best).max(sum));
                             }
                         });
                     });
-                    finish.apply(b, Expr::Var(best), channel.o.clone())
+                    Expr::Var(best)
                 });
             });
             return;
         }
-        let store = |b: &mut Builder, lane: usize, group: Expr, col: Expr| {
-            channels(
-                b,
-                job,
-                false,
-                y,
-                (row.clone(), from.clone() + col),
-                &mut |b, channel| {
-                    let sum = sums(b, idx(0), group.clone(), channel.o.clone()).swap_remove(lane);
-                    let total = b.val("total", sum);
-                    finish.apply(b, total, channel.o.clone())
-                },
-            );
+        let lane = |b: &mut Builder, lane: usize, group: Expr, col: Expr| {
+            store(b, col, &|b, words, o| {
+                let sum = sums(b, words, idx(0), group.clone(), o).swap_remove(lane);
+                b.val("total", sum)
+            });
         };
         b.each("group", count / self.lanes, false, |b, group| {
-            for lane in 0..self.lanes {
-                store(b, lane, group.clone(), group.clone() * idx(self.lanes) + idx(lane));
+            for i in 0..self.lanes {
+                lane(b, i, group.clone(), group.clone() * idx(self.lanes) + idx(i));
             }
         });
         // The last of an odd number of columns is the upper half of a pair that begins with its neighbour.
         if !count.is_multiple_of(self.lanes) {
-            store(b, self.lanes - 1, idx(self.groups - 1), idx(count - 1));
+            lane(b, self.lanes - 1, idx(self.groups - 1), idx(count - 1));
         }
     }
 

@@ -7,6 +7,7 @@ use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window, ra
 use crate::kir::build::{Builder, float, floats, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty, Var};
 use crate::target::Simd;
+use std::ops::Range;
 
 /// A linear layer to build a kernel for.
 #[derive(Clone, Debug)]
@@ -165,12 +166,25 @@ pub(super) fn channels(
     job: &Job,
     unroll: bool,
     y: Buf,
+    at: (Expr, Expr),
+    value: &mut dyn FnMut(&mut Builder, &Channel) -> Expr,
+) {
+    some_channels(b, job, 0..job.y.c, unroll, y, at, value);
+}
+
+/// The same for some channels; where signs are packed, the first of a word to the last of one.
+pub(super) fn some_channels(
+    b: &mut Builder,
+    job: &Job,
+    some: Range<usize>,
+    unroll: bool,
+    y: Buf,
     (row, col): (Expr, Expr),
     value: &mut dyn FnMut(&mut Builder, &Channel) -> Expr,
 ) {
     let per_group = job.y.c / job.geom.groups;
     if job.y.layout != Layout::Packed {
-        for (start, count) in runs(0, job.y.c, per_group) {
+        for (start, count) in runs(some.start, some.len(), per_group) {
             b.each("o", count, unroll, |b, o| {
                 let channel = channel(job, per_group, start, o);
                 let v = value(b, &channel);
@@ -179,8 +193,9 @@ pub(super) fn channels(
         }
         return;
     }
+    let first = some.start / WORD;
     let whole = if per_group == job.y.c || per_group == 1 {
-        job.y.c / WORD
+        some.len() / WORD
     } else {
         0
     };
@@ -200,10 +215,13 @@ pub(super) fn channels(
         b.store(y, job.y.at(word, row.clone(), col.clone()), Expr::Var(bits));
     };
     if whole > 0 {
-        b.each("word", whole, unroll, |b, g| word(b, g.clone(), 0, WORD, Some(g)));
+        b.each("word", whole, unroll, |b, g| {
+            let g = idx(first) + g;
+            word(b, g.clone(), 0, WORD, Some(g));
+        });
     }
-    for g in whole..job.y.c.div_ceil(WORD) {
-        word(b, idx(g), g * WORD, WORD.min(job.y.c - g * WORD), None);
+    for g in first + whole..some.end.div_ceil(WORD) {
+        word(b, idx(g), g * WORD, WORD.min(some.end - g * WORD), None);
     }
 }
 

@@ -303,6 +303,8 @@ pub struct Kernel {
     pub body: Vec<Stmt>,
     /// Bytes of stack that compilers are known to take for it beyond what every plan reserves.
     pub stack: u64,
+    /// Whether C compilers are to leave the order of its sums alone.
+    pub in_order: bool,
     names: Names,
 }
 

@@ -14,6 +14,12 @@ pub struct Printer<'a> {
     pub helpers: BTreeSet<Helper>,
 }
 
+/// What GCC is not to do with a kernel.
+pub fn options(k: &Kernel) -> impl Iterator<Item = &'static str> {
+    let floats = k.is_float().then_some("\"fp-contract=off\"");
+    floats.into_iter().chain(k.in_order.then_some("SQ_IN_ORDER"))
+}
+
 impl Printer<'_> {
     /// A kernel's tables and its function.
     pub fn kernel(&mut self, k: &Kernel) -> String {
@@ -29,9 +35,13 @@ impl Printer<'_> {
         }
         let params: Vec<_> = k.params().map(parameter).collect();
         let (doc, name) = (one_line(k.doc.trim()), self.function(k));
-        let exact = if k.is_float() { "SQ_EXACT " } else { "" };
+        let options: Vec<&str> = options(k).collect();
+        let options = match &options[..] {
+            [] => String::new(),
+            some => format!("SQ_OPTIMIZE({}) ", some.join(", ")),
+        };
         out += &format!(
-            "/* {doc} */\nSQ_KERNEL {exact}void {name}(\n    {})\n{{\n",
+            "/* {doc} */\nSQ_KERNEL {options}void {name}(\n    {})\n{{\n",
             params.join(",\n    ")
         );
         for b in k.bufs.iter().filter(|b| b.role == Role::Local) {
