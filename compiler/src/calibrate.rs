@@ -9,10 +9,10 @@
 
 use crate::bench;
 use crate::diag::{Code, Diag, Result};
-use crate::plan::{self, FAMILIES, cost};
+use crate::plan::{self, FAMILIES, Optimize, cost};
 use crate::progress::{Progress, Silent};
 use crate::synth::{self, Form, HEAD, Spec, TAIL};
-use crate::target::{self, Class, Cost, Lang, Run, Target};
+use crate::target::{self, Class, Cost, Lang, OptLevel, Run, Target};
 use crate::{driver, import};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -55,8 +55,8 @@ const PULL: f64 = 20.0;
 
 type Vector = [f64; Cost::NAMES.len()];
 
-/// A family's kernels for layers of a class in a language.
-type Kind = (Lang, &'static str, Class);
+/// A family's kernels for layers of a class in a language, optimised so.
+type Kind = (Lang, OptLevel, &'static str, Class);
 
 /// What they take of the sum of their operations' prices.
 type Shares = BTreeMap<Kind, f64>;
@@ -72,6 +72,8 @@ pub struct Sample {
     pub class: Class,
     /// The language.
     pub lang: Lang,
+    /// What its compiler optimised for.
+    pub level: OptLevel,
     /// How often it does what has a price.
     pub counts: Vector,
     /// Executed instructions.
@@ -135,14 +137,17 @@ fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Re
         let model = import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))?;
         for family in FAMILIES {
             progress.begin(&format!("measure {} of {layer}", family.name), 1);
-            for lang in Lang::ALL {
+            for (lang, optimize) in Lang::ALL
+                .into_iter()
+                .flat_map(|l| [(l, Optimize::Speed), (l, Optimize::Size)])
+            {
                 let options = plan::Options {
                     lang,
+                    optimize,
                     prefer: Some(family.name),
                     whole: true,
                     flash: Some(u64::MAX),
                     ram: Some(u64::MAX),
-                    ..plan::Options::default()
                 };
                 let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ())?;
                 let added = |name: &str| name == TAIL || name.starts_with(HEAD);
@@ -157,6 +162,7 @@ fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Re
                         family: family.name,
                         class,
                         lang,
+                        level: optimize.level(),
                         counts: cost::counts(&step.kernels[0]),
                         measured: figures.instructions.unwrap_or(0) as f64,
                         operations: cost::operations(&step.kernels[0]),
@@ -234,8 +240,14 @@ fn fit_prices(samples: &[Sample], shares: &Shares, old: &Vector, pull: f64) -> V
 
 impl Sample {
     fn kind(&self) -> Kind {
-        (self.lang, self.family, self.class)
+        (self.lang, self.level, self.family, self.class)
     }
+}
+
+/// Every language's compiler at both levels.
+fn compilers() -> impl Iterator<Item = (Lang, OptLevel)> {
+    let of = |level| Lang::ALL.into_iter().map(move |lang| (lang, level));
+    OptLevel::ALL.into_iter().flat_map(of)
 }
 
 /// How well some layers' kernels are predicted; shares of 1.
@@ -254,9 +266,10 @@ struct Quality {
 
 impl Calibration {
     /// What a language's compiler takes, as the target's file has it: which also says what to take for kinds that were not measured.
-    fn shares(&self, lang: Lang) -> target::Shares {
+    fn shares(&self, lang: Lang, level: OptLevel) -> target::Shares {
         let mut all = target::Shares::default();
-        for ((_, family, class), share) in self.shares.iter().filter(|((of, ..), _)| *of == lang) {
+        let own = |(of, at, ..): &Kind| (*of, *at) == (lang, level);
+        for ((_, _, family, class), share) in self.shares.iter().filter(|(kind, _)| own(kind)) {
             all.0.entry((*family).to_owned()).or_default().insert(*class, *share);
         }
         all
@@ -264,9 +277,8 @@ impl Calibration {
 
     /// What every one of the samples is predicted to take.
     fn predictions<'a>(&self, samples: &'a [Sample]) -> Vec<(&'a Sample, f64)> {
-        let [rust, c] = Lang::ALL.map(|lang| self.shares(lang));
-        let shares = |lang| if lang == Lang::C { &c } else { &rust };
-        let predicted = |s: &Sample| dot(&s.counts, &self.prices) * shares(s.lang).of(s.family, s.class);
+        let shares: BTreeMap<_, _> = compilers().map(|of| (of, self.shares(of.0, of.1))).collect();
+        let predicted = |s: &Sample| dot(&s.counts, &self.prices) * shares[&(s.lang, s.level)].of(s.family, s.class);
         samples.iter().map(|s| (s, predicted(s))).collect()
     }
 
@@ -284,12 +296,10 @@ impl Calibration {
             of_best: 0.0,
             regret: 0.0,
         };
-        let rivals: BTreeSet<(&str, Lang)> = samples.iter().map(|s| (s.layer, s.lang)).collect();
+        let rival = |s: &Sample| (s.layer, s.lang, s.level);
+        let rivals: BTreeSet<_> = samples.iter().map(rival).collect();
         let (mut chosen, mut best) = (0.0, 0.0);
-        for rivals in rivals
-            .iter()
-            .map(|r| all.iter().filter(|(s, _)| (s.layer, s.lang) == *r))
-        {
+        for rivals in rivals.iter().map(|r| all.iter().filter(|(s, _)| rival(s) == *r)) {
             let pick = rivals.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
             let fastest = rivals.min_by(|(a, _), (b, _)| a.measured.total_cmp(&b.measured));
             let (pick, fastest) = pick.zip(fastest).expect("a layer that was measured");
@@ -312,10 +322,11 @@ impl Calibration {
                 let miss = 100.0 * (predicted / s.measured - 1.0);
                 let _ = writeln!(
                     text,
-                    "{:<38} {:<15} {:<4} {:>9} measured {predicted:>9.0} predicted {miss:>+4.0} %, {} bytes of {} operations",
+                    "{:<38} {:<15} {:<4} {:<4} {:>9} measured {predicted:>9.0} predicted {miss:>+4.0} %, {} bytes of {} operations",
                     s.layer,
                     s.family,
                     s.lang.to_string(),
+                    s.level.cc(),
                     s.measured,
                     s.code,
                     s.operations
@@ -353,9 +364,10 @@ impl Calibration {
         if let Some(bytes) = self.code {
             let _ = writeln!(text, "code = {bytes}");
         }
-        for lang in Lang::ALL {
-            let _ = writeln!(text, "\n[cost.{}]", lang.to_string().to_lowercase());
-            for (family, classes) in self.shares(lang).0 {
+        for (lang, level) in compilers() {
+            let of = if level == OptLevel::Size { "size." } else { "" };
+            let _ = writeln!(text, "\n[cost.{of}{}]", lang.to_string().to_lowercase());
+            for (family, classes) in self.shares(lang, level).0 {
                 let classes: Vec<String> = classes
                     .iter()
                     .map(|(class, share)| format!("{class} = {share}"))
@@ -406,6 +418,7 @@ mod tests {
             family: "scalar",
             class: Class::Dense,
             lang: Lang::C,
+            level: OptLevel::Speed,
             counts,
             measured: dot(&counts, prices),
             operations: 0,
@@ -442,9 +455,10 @@ mod tests {
             target: "cortex-m0".into(),
             prices: [1.5; Cost::NAMES.len()],
             shares: BTreeMap::from([
-                ((Lang::Rust, "scalar", Class::Conv), 0.5),
-                ((Lang::Rust, "scalar", Class::Dense), 1.5),
-                ((Lang::C, "scalar", Class::DenseOfSigns), 0.75),
+                ((Lang::Rust, OptLevel::Speed, "scalar", Class::Conv), 0.5),
+                ((Lang::Rust, OptLevel::Speed, "scalar", Class::Dense), 1.5),
+                ((Lang::C, OptLevel::Speed, "scalar", Class::DenseOfSigns), 0.75),
+                ((Lang::C, OptLevel::Size, "scalar", Class::Conv), 1.25),
             ]),
             code: Some(2.25),
             samples: vec![],
@@ -460,7 +474,7 @@ mod tests {
             !new.contains("Old")
                 && new.contains("[cost]\nalu = 1.5\nshift = 1.5\n")
                 && new.ends_with(
-                    "\ncode = 2.25\n\n[cost.rust]\nscalar = { conv = 0.5, dense = 1.5 }\n\n[cost.c]\nscalar = { dense-of-signs = 0.75 }\n"
+                    "\ncode = 2.25\n\n[cost.rust]\nscalar = { conv = 0.5, dense = 1.5 }\n\n[cost.c]\nscalar = { dense-of-signs = 0.75 }\n\n[cost.size.rust]\n\n[cost.size.c]\nscalar = { conv = 1.25 }\n"
                 ),
             "{new}"
         );

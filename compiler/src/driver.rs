@@ -9,7 +9,7 @@ use crate::lower;
 use crate::passes;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
-use crate::target::{Lang, Target};
+use crate::target::{Lang, OptLevel, Target};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -26,6 +26,8 @@ pub struct Compiled {
     pub program: Program,
     /// The language that its kernels were chosen for.
     pub lang: Lang,
+    /// What that language's compiler is to optimise for.
+    pub level: OptLevel,
     /// What it is compiled for.
     pub target: Target,
     /// The target's name.
@@ -127,6 +129,7 @@ fn lowered(
         plan,
         program,
         lang: options.lang,
+        level: options.optimize.level(),
         target,
         target_name: target_name.to_owned(),
         variants: vec![],

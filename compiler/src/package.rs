@@ -165,6 +165,7 @@ fn build_files(c: &Compiled, program: &Program, files: &Files, work: &Path) -> R
         files: &files.0,
         name: &emit::names::snake(&c.model.name),
         lang: c.lang,
+        level: c.level,
         input: &program.input,
         output: &program.output,
     };
@@ -194,6 +195,7 @@ fn meta(c: &Compiled, flags: &str, vectors: Vectors) -> Meta {
         arena_lower_bound: c.plan.memory.lower_bound,
         arena_strategy: c.plan.memory.strategy.into(),
         simd: c.target.simd.clone(),
+        level: c.level,
     }
 }
 

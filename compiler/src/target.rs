@@ -154,6 +154,37 @@ impl Lang {
     pub const ALL: [Lang; 2] = [Lang::Rust, Lang::C];
 }
 
+/// What the compilers of generated code are asked to optimise for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptLevel {
+    /// Time: `opt-level = 3`, `-O2`.
+    #[default]
+    Speed,
+    /// Bytes: `opt-level = "s"`, `-Os`. At 3 LLVM unrolls the loops of the smallest kernels into 20 KB.
+    Size,
+}
+
+impl OptLevel {
+    /// Both.
+    pub const ALL: [OptLevel; 2] = [OptLevel::Speed, OptLevel::Size];
+
+    /// As Cargo's `opt-level`, a TOML value, has it.
+    pub fn cargo(self) -> &'static str {
+        match self {
+            OptLevel::Speed => "3",
+            OptLevel::Size => "\"s\"",
+        }
+    }
+
+    /// The flag of C compilers.
+    pub fn cc(self) -> &'static str {
+        match self {
+            OptLevel::Speed => "-O2",
+            OptLevel::Size => "-Os",
+        }
+    }
+}
+
 impl fmt::Display for Lang {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -270,6 +301,21 @@ pub struct Cost {
     /// The same for C.
     #[serde(default)]
     pub c: Shares,
+    /// The same where compilers optimise for size.
+    #[serde(default)]
+    pub size: SizeShares,
+}
+
+/// What code takes that is optimised for size.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeShares {
+    /// In Rust.
+    #[serde(default)]
+    pub rust: Shares,
+    /// In C.
+    #[serde(default)]
+    pub c: Shares,
 }
 
 /// By family, the shares of classes.
@@ -320,10 +366,12 @@ impl Cost {
     ];
 
     /// The shares of a language's compiler.
-    pub fn shares(&self, lang: Lang) -> &Shares {
-        match lang {
-            Lang::Rust => &self.rust,
-            Lang::C => &self.c,
+    pub fn shares(&self, lang: Lang, level: OptLevel) -> &Shares {
+        match (lang, level) {
+            (Lang::Rust, OptLevel::Speed) => &self.rust,
+            (Lang::C, OptLevel::Speed) => &self.c,
+            (Lang::Rust, OptLevel::Size) => &self.size.rust,
+            (Lang::C, OptLevel::Size) => &self.size.c,
         }
     }
 

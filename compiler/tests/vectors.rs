@@ -5,7 +5,7 @@ use sqc::emit::{self, Meta, RuntimeDep};
 use sqc::kir::build::{Builder, idx, int, splat};
 use sqc::kir::{Arg, BinOp, Buf, Call, Expr, Pool, Port, Program, Role, Ty, UnOp, VecOp, eval, verify};
 use sqc::run::{self, Unit};
-use sqc::target::Lang;
+use sqc::target::{Lang, OptLevel};
 use sqc::target::{Run, Simd, Target};
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -252,6 +252,7 @@ fn every_operation_is_the_interpreters() {
                 files: &files.0,
                 name: "vectors",
                 lang,
+                level: OptLevel::default(),
                 input: &p.input,
                 output: &p.output,
             };

@@ -3,7 +3,7 @@
 use sq_tests::tools::require_target;
 use sqc::kir::{Port, Ty};
 use sqc::run::{self, Unit};
-use sqc::target::Lang;
+use sqc::target::{Lang, OptLevel};
 use sqc::target::{Run, Target};
 use std::collections::BTreeMap;
 
@@ -83,6 +83,7 @@ fn a_network_runs_everywhere() {
                 files,
                 name: "tiny",
                 lang,
+                level: OptLevel::default(),
                 input: &input,
                 output: &output,
             };

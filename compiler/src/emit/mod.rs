@@ -13,7 +13,7 @@ mod write;
 pub use write::write;
 
 use crate::kir::{Arg, BufDecl, Call, Kernel, Program, Ty};
-use crate::target::Simd;
+use crate::target::{OptLevel, Simd};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -65,6 +65,8 @@ pub struct Meta {
     pub arena_strategy: String,
     /// The target's vector operations.
     pub simd: Simd,
+    /// What compilers are to optimise for.
+    pub level: OptLevel,
 }
 
 /// A sample and its results.

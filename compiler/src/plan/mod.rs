@@ -11,7 +11,7 @@ use crate::diag::{Code, Diag, Result};
 use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
-use crate::target::{Lang, Target};
+use crate::target::{Lang, OptLevel, Target};
 pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
 use cost::Cost;
 pub use job::class;
@@ -32,6 +32,16 @@ pub enum Optimize {
     /// Fewest instructions for at most 8 KiB more flash a layer than the smallest kernel takes, and 4 KiB more RAM than the maps.
     #[default]
     Balanced,
+}
+
+impl Optimize {
+    /// What the compilers of generated code are asked for.
+    pub fn level(self) -> OptLevel {
+        match self {
+            Optimize::Size => OptLevel::Size,
+            Optimize::Speed | Optimize::Balanced => OptLevel::Speed,
+        }
+    }
 }
 
 /// What the user asks for.

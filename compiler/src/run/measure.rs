@@ -98,6 +98,7 @@ impl Built {
             files: &files,
             name: "empty",
             lang: self.lang,
+            level: self.level,
             input,
             output,
         };

@@ -9,7 +9,7 @@ mod measure;
 use crate::diag::{Code, Diag, Result};
 use crate::emit;
 use crate::kir::{Port, Ty};
-use crate::target::{Lang, Run, Target};
+use crate::target::{Lang, OptLevel, Run, Target};
 pub use measure::Figures;
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +26,8 @@ pub struct Unit<'a> {
     pub name: &'a str,
     /// The language of the files.
     pub lang: Lang,
+    /// What its compiler is to optimise for.
+    pub level: OptLevel,
     /// What the network reads.
     pub input: &'a Port,
     /// What it returns.
@@ -51,6 +53,7 @@ pub struct Built {
     work: PathBuf,
     target: Target,
     lang: Lang,
+    level: OptLevel,
     options: Options,
     input: Port,
     output: Port,
@@ -88,7 +91,7 @@ pub fn build(unit: &Unit, target: &Target, work: &Path, options: &Options) -> Re
     match unit.lang {
         Lang::Rust => {
             let harness = put(work.join("harness.rs"), sq_templates::HARNESS_RS)?;
-            rust(target, &sources, &harness, &script, &program)?;
+            rust(unit, target, &sources, &harness, &script, &program)?;
         }
         Lang::C => {
             let harness = put(work.join("harness.c"), sq_templates::HARNESS_C)?;
@@ -100,6 +103,7 @@ pub fn build(unit: &Unit, target: &Target, work: &Path, options: &Options) -> Re
         work: work.into(),
         target: target.clone(),
         lang: unit.lang,
+        level: unit.level,
         options: options.clone(),
         input: unit.input.clone(),
         output: unit.output.clone(),
@@ -120,11 +124,13 @@ const WASI: &str = "wasi.mjs";
 /// What the harness calls the generated crate.
 const CRATE: &str = "model";
 
-fn rust(target: &Target, sources: &Path, harness: &Path, script: &Path, program: &Path) -> Result<()> {
+fn rust(unit: &Unit, target: &Target, sources: &Path, harness: &Path, script: &Path, program: &Path) -> Result<()> {
     let library = program.with_file_name(format!("lib{CRATE}.rlib"));
     let rustc = || {
         let mut command = Command::new("rustc");
-        command.args(["--edition=2024", "-Copt-level=3", "-Cpanic=abort", "-Dwarnings"]);
+        let level = unit.level.cargo().trim_matches('"');
+        command.args(["--edition=2024", "-Cpanic=abort", "-Dwarnings"]);
+        command.arg(format!("-Copt-level={level}"));
         if let Some(triple) = &target.rust.triple {
             command.arg(format!("--target={triple}"));
         }
@@ -178,7 +184,8 @@ fn c(
         let object = object.with_extension("o");
         let mut cc = cc(flags);
         cc.args(WARNINGS)
-            .args(["-O2", "-ffp-contract=off", "-ffunction-sections", "-fdata-sections"]);
+            .args([unit.level.cc(), "-ffp-contract=off"])
+            .args(["-ffunction-sections", "-fdata-sections"]);
         cc.arg("-I").arg(sources);
         cc.arg(format!("-DMODEL_HEADER=\"{name}.h\""));
         cc.arg(format!("-DMODEL_INFER={name}_infer"))

@@ -313,13 +313,14 @@ fn cmake(name: &str, m: &Meta, sources: &[(String, &Program, &Meta)]) -> String 
          set_target_properties({name} PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)\n\
          if(CMAKE_C_COMPILER_ID MATCHES \"GNU|Clang\")\n  \
          # Products and sums of floats are rounded one by one.\n  \
-         target_compile_options({name} PRIVATE -ffp-contract=off)\nendif()\n{flags}\n\
+         target_compile_options({name} PRIVATE -ffp-contract=off {level})\nendif()\n{flags}\n\
          if(CMAKE_SOURCE_DIR STREQUAL CMAKE_CURRENT_SOURCE_DIR)\n  enable_testing()\n  \
          add_executable({name}_selftest selftest.c)\n  \
          target_compile_definitions({name}_selftest PRIVATE {upper}_SELFTEST_MAIN)\n  \
          target_link_libraries({name}_selftest PRIVATE {name})\n  \
          add_test(NAME {name}_selftest COMMAND {name}_selftest)\nendif()\n",
-        files = files.join(" ")
+        files = files.join(" "),
+        level = m.level.cc()
     )
 }
 
@@ -333,9 +334,10 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
         "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\
          {name}_infer(&arena, {input}, {output});\n```\n\n\
          C99 without heap or globals that change, and without library calls but `memcpy`, `memmove` and `memset`, which compilers \
-         make of loops; reentrant, one arena per call in progress. Compile `{name}.c` with contraction off (`-ffp-contract=off`){flags}.\n\n\
+         make of loops; reentrant, one arena per call in progress. Compile `{name}.c` with `{level}` and contraction off (`-ffp-contract=off`){flags}.\n\n\
          `cmake -B build && cmake --build build && ctest --test-dir build` holds the sources against the results they were \
          generated with and against the float model.\n",
-        report::summary(p, m, variants)
+        report::summary(p, m, variants),
+        level = m.level.cc()
     )
 }

@@ -7,6 +7,7 @@ mod kernel;
 
 use super::{Files, Golden, Meta, REPORT, RuntimeDep, Variant, names, one_line, report, text, version};
 use crate::kir::{Port, Program};
+use crate::target::OptLevel;
 pub use dispatch::emit as emit_dispatch;
 use kernel::{array, id, print, ty};
 use proc_macro2::{Ident, Literal, TokenStream};
@@ -462,7 +463,11 @@ doctest = false
 
 # A workspace of its own, wherever the directory lies.
 [workspace]
-"#
+
+[profile.release]
+opt-level = {}
+"#,
+        m.level.cargo()
     )
 }
 
@@ -486,10 +491,25 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let code = example(name, p, variants).replacen("```", "```rust", 1);
     format!(
         "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, {}; one arena may serve many calls.\n\n\
+         {}\n\n```toml\n[profile.release.package.{name}]\nopt-level = {}\n```\n\n\
          `cargo test` holds the crate against the results it was generated with and against the float model.\n",
         report::summary(p, m, variants),
-        unsafe_code(p)
+        unsafe_code(p),
+        optimisation(m.level),
+        m.level.cargo()
     )
+}
+
+/// What the crate's README says of the level that its kernels were chosen for.
+fn optimisation(level: OptLevel) -> &'static str {
+    match level {
+        OptLevel::Speed => {
+            "Its kernels were chosen for speed. A firmware that is built for size keeps it with these lines in its `Cargo.toml`:"
+        }
+        OptLevel::Size => {
+            "Its kernels were chosen for size; at `opt-level = 3` they take several times as much. In the `Cargo.toml` of the firmware:"
+        }
+    }
 }
 
 /// What the crate's README says of `unsafe`.
