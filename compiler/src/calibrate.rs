@@ -19,7 +19,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, two of each class at least.
-const LAYERS: [&str; 11] = [
+const LAYERS: [&str; 13] = [
     "64x6x6 48C3 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
     "512 64FC w=binary x=binary",
@@ -30,6 +30,8 @@ const LAYERS: [&str; 11] = [
     "320 40FC w=ternary x=int8",
     "1x14x14 8C5p0-MP2 w=ternary x=uint8",
     "1x12x12 12C3 w=binary x=uint8",
+    "1x12x12 24C5p0-MP2 w=binary x=uint8",
+    "3x8x8 16C3 w=ternary x=uint8",
     "16x6x6 12C3-MP2 w=ternary x=int8",
 ];
 

@@ -303,8 +303,10 @@ pub struct Kernel {
     pub body: Vec<Stmt>,
     /// Bytes of stack that compilers are known to take for it beyond what every plan reserves.
     pub stack: u64,
-    /// Whether C compilers are to leave the order of its sums alone.
+    /// Whether GCC is to leave the order of its sums alone.
     pub in_order: bool,
+    /// Whether GCC is to allocate registers by priority where few instructions can name half of them.
+    pub by_priority: bool,
     names: Names,
 }
 

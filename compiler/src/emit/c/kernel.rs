@@ -14,10 +14,14 @@ pub struct Printer<'a> {
     pub helpers: BTreeSet<Helper>,
 }
 
-/// What GCC is not to do with a kernel.
+/// Macros that say how a kernel is to be compiled.
 pub fn options(k: &Kernel) -> impl Iterator<Item = &'static str> {
-    let floats = k.is_float().then_some("\"fp-contract=off\"");
-    floats.into_iter().chain(k.in_order.then_some("SQ_IN_ORDER"))
+    let all = [
+        (k.is_float(), "SQ_EXACT"),
+        (k.in_order, "SQ_IN_ORDER"),
+        (k.by_priority, "SQ_BY_PRIORITY"),
+    ];
+    all.into_iter().filter_map(|(wanted, name)| wanted.then_some(name))
 }
 
 impl Printer<'_> {
@@ -35,11 +39,7 @@ impl Printer<'_> {
         }
         let params: Vec<_> = k.params().map(parameter).collect();
         let (doc, name) = (one_line(k.doc.trim()), self.function(k));
-        let options: Vec<&str> = options(k).collect();
-        let options = match &options[..] {
-            [] => String::new(),
-            some => format!("SQ_OPTIMIZE({}) ", some.join(", ")),
-        };
+        let options: String = options(k).map(|o| format!("{o} ")).collect();
         out += &format!(
             "/* {doc} */\nSQ_KERNEL {options}void {name}(\n    {})\n{{\n",
             params.join(",\n    ")

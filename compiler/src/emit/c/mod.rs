@@ -6,7 +6,7 @@ mod helpers;
 mod kernel;
 
 use super::{Files, Meta, REPORT, Variant, names, one_line, pool_name, report, text, version};
-use crate::kir::{Arg, Call, Kernel, Port, Program, Ty};
+use crate::kir::{Arg, Call, Port, Program, Ty};
 pub use dispatch::emit as emit_dispatch;
 use kernel::{Printer, literal, ty};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,7 +136,6 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     let calls: String = p.calls.iter().map(|c| call(&printer, p, c, &input, &output)).collect();
     let unused = if super::uses_arena(p) { "" } else { "    (void)arena;\n" };
     let helpers: Vec<String> = printer.helpers.iter().map(|h| h.definition(name)).collect();
-    let floats = p.kernels.iter().any(Kernel::is_float);
     let mut out = format!("#include \"{header}.h\"\n\n");
     out += KERNEL;
     if super::uses_vectors(p) || !helpers.is_empty() {
@@ -145,11 +144,14 @@ fn implementation(header: &str, name: &str, p: &Program, m: &Meta) -> String {
     for (file, ..) in m.simd.files.iter().filter(|_| super::uses_vectors(p)) {
         out += &format!("#include \"sq_{file}.h\"\n\n");
     }
-    if p.kernels.iter().any(|k| kernel::options(k).next().is_some()) {
-        out += OPTIMIZE;
-    }
-    if floats {
-        out += CONTRACTION;
+    for (macro_of, definition) in [
+        ("SQ_EXACT", EXACT),
+        ("SQ_IN_ORDER", IN_ORDER),
+        ("SQ_BY_PRIORITY", BY_PRIORITY),
+    ] {
+        if p.kernels.iter().any(|k| kernel::options(k).any(|o| o == macro_of)) {
+            out += definition;
+        }
     }
     for part in helpers.iter().chain(&kernels) {
         out += part;
@@ -181,29 +183,38 @@ const INLINE: &str = "\
 
 ";
 
-/// How GCC is told, function by function, what it is not to do. Measured with GCC 12 on weights as code: in the order given 5 to 10 %
-/// shorter. For Armv6-M it does not schedule before it allocates registers, but forgets that of functions with options of their own (a
-/// ninth more code; of float kernels as often less); by `priority` a third less of a dense layer.
-const OPTIMIZE: &str = "\
+/// A product and a sum are rounded one by one: a fused operation would give another result. GCC, which does not know the pragma, is told
+/// so function by function: told for a whole file, GCC 12 made a ninth more code of its integer kernels for Armv6-M.
+const EXACT: &str = "\
+/* Products and sums of floats are rounded one by one; a fused operation would give another result. */
 #if defined(__GNUC__) && !defined(__clang__)
-#define SQ_OPTIMIZE(...) __attribute__((optimize(__VA_ARGS__)))
-#if defined(__thumb__) && !defined(__thumb2__)
-/* Few instructions can name the upper registers: what is moved ahead, and what the other algorithm puts there, is moved back and forth. */
-#define SQ_IN_ORDER \"no-tree-reassoc\", \"no-schedule-insns\", \"ira-algorithm=priority\"
+#define SQ_EXACT __attribute__((optimize(\"fp-contract=off\")))
 #else
-#define SQ_IN_ORDER \"no-tree-reassoc\"
-#endif
-#else
-#define SQ_OPTIMIZE(...)
+#define SQ_EXACT
+#pragma STDC FP_CONTRACT OFF
 #endif
 
 ";
 
-/// A product and a sum are rounded one by one: a fused operation would give another result. (GCC does not know the pragma.)
-const CONTRACTION: &str = "\
-/* Products and sums of floats are rounded one by one; a fused operation would give another result. */
+/// For Armv6-M GCC does not schedule before it allocates registers, but forgets that of functions with options of their own.
+const IN_ORDER: &str = "\
+/* Sums in the order given: what several of them add would take a register. */
 #if !defined(__GNUC__) || defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
+#define SQ_IN_ORDER
+#elif defined(__thumb__) && !defined(__thumb2__)
+#define SQ_IN_ORDER __attribute__((optimize(\"no-tree-reassoc\", \"no-schedule-insns\")))
+#else
+#define SQ_IN_ORDER __attribute__((optimize(\"no-tree-reassoc\")))
+#endif
+
+";
+
+const BY_PRIORITY: &str = "\
+/* Few instructions can name the upper registers; the other algorithm moves values there and back. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__thumb__) && !defined(__thumb2__)
+#define SQ_BY_PRIORITY __attribute__((optimize(\"ira-algorithm=priority\", \"no-schedule-insns\")))
+#else
+#define SQ_BY_PRIORITY
 #endif
 
 ";
