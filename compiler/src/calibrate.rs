@@ -19,7 +19,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, two of each class at least.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 15] = [
     "64x6x6 48C3 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
     "512 64FC w=binary x=binary",
@@ -33,16 +33,20 @@ const LAYERS: [&str; 13] = [
     "1x12x12 24C5p0-MP2 w=binary x=uint8",
     "3x8x8 16C3 w=ternary x=uint8",
     "16x6x6 12C3-MP2 w=ternary x=int8",
+    "8x6x6 12C3p0-MP2 w=ternary x=float",
+    "96 20FC w=binary x=float",
 ];
 
 /// What predictions are held against: nothing is fitted to these.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 8] = [
     "96x5x5 32C3p0 w=binary x=binary",
     "384 40FC w=ternary x=binary",
     "24x8x8 32C3 w=ternary x=int8",
     "48x4x4 24C3-MP2 w=binary x=int8",
     "256 64FC w=ternary x=int8",
     "1x16x16 16C5p0-MP2 w=binary x=uint8",
+    "12x7x7 8C3p0 w=binary x=float",
+    "64 24FC w=ternary x=float",
 ];
 
 /// Longer code is left out: compilers take minutes for it, and no small device has room.
@@ -165,9 +169,9 @@ fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Re
                         class,
                         lang,
                         level: optimize.level(),
-                        counts: cost::counts(&step.kernels[0]),
+                        counts: cost::counts(&step.kernels[0], c.target.isa.words),
                         measured: figures.instructions.unwrap_or(0) as f64,
-                        operations: cost::operations(&step.kernels[0]),
+                        operations: cost::operations(&step.kernels[0], c.target.isa.words),
                         code: figures.code,
                     });
                 }

@@ -345,6 +345,10 @@ pub enum Class {
     ConvOfSigns,
     /// A dense layer of packed signs.
     DenseOfSigns,
+    /// A convolution of floats.
+    ConvOfFloats,
+    /// A dense layer of floats.
+    DenseOfFloats,
 }
 
 impl fmt::Display for Class {
@@ -355,6 +359,8 @@ impl fmt::Display for Class {
             Class::Narrow => "narrow",
             Class::ConvOfSigns => "conv-of-signs",
             Class::DenseOfSigns => "dense-of-signs",
+            Class::ConvOfFloats => "conv-of-floats",
+            Class::DenseOfFloats => "dense-of-floats",
         })
     }
 }

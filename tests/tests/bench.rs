@@ -69,6 +69,20 @@ fn a_network_is_counted_as_a_whole_and_by_layers() {
     assert!(rows[1]["microseconds"].is_null());
 }
 
+/// At `opt-level = 3` rustc unrolls the kernels of this layer into 16 KB.
+#[test]
+fn what_is_compiled_for_size_is_built_for_size() {
+    if !tools::require_target(&Target::load("cortex-m4").expect("a target")) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let line = "24x8x8 32C3 w=ternary x=int8";
+    let flags = ["--layer", line, "--target", "cortex-m4", "--optimize", "size"];
+    for row in rows(dir.path(), &flags) {
+        assert!(row["code"].as_u64().expect("bytes") < 1200, "{row}");
+    }
+}
+
 #[test]
 fn a_network_is_written() {
     let dir = tempfile::tempdir().expect("a directory");

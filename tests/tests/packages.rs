@@ -124,6 +124,28 @@ fn c_sources_pass_their_own_tests() {
 }
 
 #[test]
+fn packages_say_what_compilers_are_to_optimise_for() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for (goal, cargo, cc) in [("size", "opt-level = \"s\"", "-Os"), ("speed", "opt-level = 3", "-O2")] {
+        for (lang, files, wanted) in [
+            ("rust", ["Cargo.toml", "README.md"], cargo),
+            ("c", ["CMakeLists.txt", "README.md"], cc),
+        ] {
+            let out = dir.path().join(lang);
+            compile(
+                MODELS[0],
+                &out,
+                &["--target", "cortex-m4", "--optimize", goal, "--lang", lang],
+            );
+            for file in files {
+                let text = fs::read_to_string(out.join(file)).expect("the package can be read");
+                assert!(text.contains(wanted), "{goal}, {file}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_package_of_ours_is_replaced() {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let out = dir.path().join("net");

@@ -96,7 +96,7 @@ pub fn measure(c: &Compiled, scope: Scope, keep: Option<&Path>) -> Result<Vec<Ro
         rows.push(one(c, None, &c.program, sample.get(0), keep)?);
     }
     if scope != Scope::Network {
-        let added = |name: &str| name == TAIL || name.starts_with(&format!("{HEAD}."));
+        let added = |name: &str| [HEAD, TAIL].contains(&name) || name.starts_with(&format!("{HEAD}."));
         for (i, step) in c.plan.steps.iter().enumerate() {
             if scope == Scope::Layers && added(&step.last().name) {
                 continue;

@@ -19,6 +19,7 @@ use super::view::{Layout, WORD};
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Additions beyond which the code is no candidate: 130 to 180 KB, for which rustc and GCC take 7 to 20 seconds.
@@ -497,18 +498,36 @@ impl Chunks<'_> {
         operands
     }
 
-    /// The operands of a chunk from the map.
+    /// The operands of a chunk from the map, of which neighbours share pixels.
     fn gathered(&self, b: &mut Builder, chunk: &Chunk, top: &Expr, group: Expr) -> Vec<Expr> {
+        let (job, geom) = (self.job, &self.job.geom);
         let left = self.left(b, group);
-        let mut pixels: Option<(usize, usize, Vec<Pixel>)> = None;
+        let (mut rows, mut cols) = (BTreeMap::new(), BTreeMap::new());
+        let (mut pixels, mut values) = (BTreeMap::new(), BTreeMap::new());
+        let mut value = |b: &mut Builder, tap: &Tap, lane: usize| -> Expr {
+            let [down, right] = [
+                tap.ky * geom.dilation[0],
+                lane * geom.stride[1] + tap.kx * geom.dilation[1],
+            ];
+            let row = rows
+                .entry(down)
+                .or_insert_with(|| coordinate(b, job, 0, top.clone() + idx(down)));
+            let col = cols
+                .entry(right)
+                .or_insert_with(|| coordinate(b, job, 1, left.clone() + idx(right)));
+            let pixel = pixels
+                .entry((down, right))
+                .or_insert_with(|| Pixel::new(b, row.clone(), col.clone()));
+            let value = values.entry((down, right, tap.c)).or_insert_with(|| {
+                let value = self.masked(b, pixel, idx(tap.c));
+                b.val("x", value)
+            });
+            value.clone()
+        };
         let mut operands = vec![];
         for tap in &chunk.taps {
-            if pixels.as_ref().is_none_or(|(ky, kx, _)| (*ky, *kx) != (tap.ky, tap.kx)) {
-                pixels = Some((tap.ky, tap.kx, self.pixels(b, tap.ky, idx(tap.kx), top, &left)));
-            }
-            let (_, _, pixels) = pixels.as_ref().expect("set above");
-            let word = self.operand(b, pixels, idx(tap.c));
-            operands.push(b.val("v", word));
+            let parts = (0..self.lanes).map(|lane| value(b, tap, lane)).collect();
+            operands.push(b.val("v", together(parts)));
         }
         operands
     }
@@ -522,8 +541,8 @@ impl Chunks<'_> {
                 let pixels = self.pixels(b, ky, kx.clone(), top, &left);
                 let to = b.val("to", (group * idx(kw) + kx) * idx(inputs));
                 b.each("c", inputs, false, |b, c| {
-                    let word = self.operand(b, &pixels, c.clone());
-                    b.store(packed, to.clone() + c, word);
+                    let parts = pixels.iter().map(|pixel| self.masked(b, pixel, c.clone())).collect();
+                    b.store(packed, to.clone() + c, together(parts));
                 });
             });
         });
@@ -546,30 +565,21 @@ impl Chunks<'_> {
         b.val("left", self.column(group) * idx(self.job.geom.stride[1]))
     }
 
-    /// A channel of some pixels, each in its part of a word.
-    fn operand(&self, b: &mut Builder, pixels: &[Pixel], c: Expr) -> Expr {
-        let part = |(lane, pixel): (usize, &Pixel)| {
-            let v = b.load(self.x, self.job.x.at(c.clone(), pixel.y.clone(), pixel.x.clone()));
-            let v = v.cast(Ty::I32);
-            let v = pixel.mask.iter().fold(v, |v, mask| v & mask.clone()).cast(Ty::U32);
-            if lane > 0 { v << int(16, Ty::U32) } else { v }
-        };
-        let parts = pixels.iter().enumerate().map(part);
-        parts.reduce(|low, high| low + high).expect("a lane")
+    /// A channel of a pixel, 0 off the map.
+    fn masked(&self, b: &Builder, pixel: &Pixel, c: Expr) -> Expr {
+        let v = b.load(self.x, self.job.x.at(c, pixel.y.clone(), pixel.x.clone()));
+        let mask = |v: Expr, mask: &Expr| v & mask.clone();
+        pixel.mask.iter().fold(v.cast(Ty::I32), mask).cast(Ty::U32)
     }
 
     /// Where a tap of each pixel lies.
     fn pixels(&self, b: &mut Builder, ky: usize, kx: Expr, top: &Expr, left: &Expr) -> Vec<Pixel> {
         let geom = &self.job.geom;
-        let (y, row) = coordinate(b, self.job, 0, top.clone() + idx(ky * geom.dilation[0]));
+        let row = coordinate(b, self.job, 0, top.clone() + idx(ky * geom.dilation[0]));
         let pixel = |lane| {
             let col = left.clone() + idx(lane * geom.stride[1]) + kx.clone() * idx(geom.dilation[1]);
-            let (x, col) = coordinate(b, self.job, 1, col);
-            let mask = match (&row, col) {
-                (Some(row), Some(col)) => Some(b.val("mask", row.clone() & col)),
-                (row, col) => row.clone().or(col),
-            };
-            Pixel { y: y.clone(), x, mask }
+            let col = coordinate(b, self.job, 1, col);
+            Pixel::new(b, row.clone(), col)
         };
         (0..self.lanes).map(pixel).collect()
     }
@@ -718,4 +728,22 @@ struct Pixel {
     y: Expr,
     x: Expr,
     mask: Option<Expr>,
+}
+
+impl Pixel {
+    /// Of a row and a column with their masks.
+    fn new(b: &mut Builder, (y, row): (Expr, Option<Expr>), (x, col): (Expr, Option<Expr>)) -> Pixel {
+        let mask = match (row, col) {
+            (Some(row), Some(col)) => Some(b.val("mask", row & col)),
+            (row, col) => row.or(col),
+        };
+        Pixel { y, x, mask }
+    }
+}
+
+/// Operands of neighbouring pixels in the parts of a word.
+fn together(parts: Vec<Expr>) -> Expr {
+    let place = |(lane, v): (usize, Expr)| if lane > 0 { v << int(16, Ty::U32) } else { v };
+    let placed = parts.into_iter().enumerate().map(place);
+    placed.reduce(|low, high| low + high).expect("a lane")
 }

@@ -165,7 +165,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
     let mut refused: Vec<Candidate> = vec![];
     let mut finish = |family, mut kernel: Kernel| {
         pass::run(&mut kernel, target, &mut |_, _| {})?;
-        let mut cost = cost::of(&kernel, &target.cost);
+        let mut cost = cost::of(&kernel, &target.cost, target.isa.words);
         cost.instructions *= share(g, id, family, target, options);
         built.push((family, cost, kernel));
         Ok::<(), Vec<Diag>>(())

@@ -1,7 +1,8 @@
 //! What a kernel costs, counted from its KIR: how often each kind of operation runs, times the target's price for it.
 //!
 //! Compilers move what a loop does not change out of it, keep one pointer for all elements at constant distances, and step it
-//! from turn to turn; the count does the same. Prices come from measurements (`sqc calibrate`).
+//! from turn to turn; they load an element once that a loop's body reads again and again, if the registers hold all of these; the count
+//! does the same. Prices come from measurements (`sqc calibrate`).
 
 use crate::kir::{BinOp, Buf, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
 use crate::target::Cost as Price;
@@ -55,9 +56,9 @@ impl Cost {
     }
 }
 
-/// Cost of one call of `k`, after all passes.
-pub fn of(k: &Kernel, price: &Price) -> Cost {
-    let (counts, operations) = count(k);
+/// Cost of one call of `k`, after all passes, on a target with so many registers of words.
+pub fn of(k: &Kernel, price: &Price, words: usize) -> Cost {
+    let (counts, operations) = count(k, words);
     let bytes = |role: Role| -> u64 {
         let bufs = k.bufs.iter().filter(|b| b.role == role && b.owner.is_none());
         bufs.map(|b| u64::from(b.len) * u64::from(b.ty.bytes())).sum()
@@ -85,21 +86,23 @@ pub fn straight(operations: u64, measured: u64) -> Option<f64> {
 }
 
 /// Operations of `k`, each once.
-pub fn operations(k: &Kernel) -> u64 {
-    count(k).1
+pub fn operations(k: &Kernel, words: usize) -> u64 {
+    count(k, words).1
 }
 
 /// How often one call of `k` does what [`Price::NAMES`] says, in that order.
-pub fn counts(k: &Kernel) -> [f64; Price::NAMES.len()] {
-    count(k).0
+pub fn counts(k: &Kernel, words: usize) -> [f64; Price::NAMES.len()] {
+    count(k, words).0
 }
 
-fn count(k: &Kernel) -> ([f64; Price::NAMES.len()], u64) {
+fn count(k: &Kernel, words: usize) -> ([f64; Price::NAMES.len()], u64) {
     let mut counter = Counter {
         k,
         depths: vec![0; k.vars.len()],
         turns: vec![1.0],
         seen: vec![HashSet::new()],
+        kept: vec![],
+        words,
         counts: [0.0; Price::NAMES.len()],
         operations: 0,
     };
@@ -131,6 +134,10 @@ struct Counter<'a> {
     turns: Vec<f64>,
     /// Addresses that are in a register, by the same.
     seen: Vec<HashSet<(Buf, Terms)>>,
+    /// Elements that were loaded, of each body around whose elements the registers hold.
+    kept: Vec<Option<HashSet<Element>>>,
+    /// Registers of words.
+    words: usize,
     counts: [f64; Price::NAMES.len()],
     /// Operations in the source.
     operations: u64,
@@ -139,8 +146,40 @@ struct Counter<'a> {
 /// A sum of products of indices and constants, without the constant.
 type Terms = BTreeMap<Var, i64>;
 
+/// An element of a buffer that does not change, and the constant of its index.
+type Element = (Buf, Terms, i64);
+
 impl Counter<'_> {
     fn body(&mut self, body: &[Stmt]) {
+        let mut read = HashSet::new();
+        for s in body {
+            match s {
+                Stmt::Let(_, e) | Stmt::Set(_, e) => self.elements(e, &mut read),
+                Stmt::Store(_, at, e) => [at, e].into_iter().for_each(|e| self.elements(e, &mut read)),
+                Stmt::For { .. } | Stmt::Fence | Stmt::Note(_) => {}
+            }
+        }
+        self.kept.push((read.len() <= self.words).then(HashSet::new));
+        self.statements(body);
+        self.kept.pop();
+    }
+
+    /// The elements that an expression reads; one more than registers hold is enough.
+    fn elements(&self, e: &Expr, read: &mut HashSet<Element>) {
+        if read.len() > self.words {
+            return;
+        }
+        read.extend(self.element(e));
+        e.operands().for_each(|a| self.elements(a, read));
+    }
+
+    fn element(&self, e: &Expr) -> Option<Element> {
+        let Expr::Load(b, at) = e else { return None };
+        let fixed = matches!(self.k.buf(*b).role, Role::In | Role::Const);
+        fixed.then_some((*b, self.affine(at)?, constant(at)))
+    }
+
+    fn statements(&mut self, body: &[Stmt]) {
         for s in body {
             match s {
                 Stmt::Let(v, e) => {
@@ -232,6 +271,12 @@ impl Counter<'_> {
         let own = match e {
             Expr::Lit(_) | Expr::Var(_) => None,
             Expr::Load(b, at) | Expr::LoadN { buf: b, at, .. } => {
+                if let Some(element) = self.element(e)
+                    && let Some(Some(kept)) = self.kept.last_mut()
+                    && !kept.insert(element)
+                {
+                    return;
+                }
                 self.index(*b, at);
                 return self.add(price::LOAD, self.depth(e));
             }
@@ -314,6 +359,17 @@ impl Counter<'_> {
     }
 }
 
+/// The constant of an index: its value where all variables are 0.
+fn constant(at: &Expr) -> i64 {
+    match at {
+        Expr::Lit(Lit::Int(n, _)) => *n,
+        Expr::Bin(BinOp::Add, a, b) => constant(a) + constant(b),
+        Expr::Bin(BinOp::Sub, a, b) => constant(a) - constant(b),
+        Expr::Bin(BinOp::Mul, a, b) => constant(a) * constant(b),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,7 +388,7 @@ mod tests {
                 b.store(y, i.clone() * idx(4) + j, sum ^ int(1, Ty::I32));
             });
         });
-        let n = counts(&b.finish());
+        let n = counts(&b.finish(), 0);
         assert_eq!(n[price::MUL], 10.0);
         assert_eq!(n[price::ALU], 3.0 * 40.0);
         assert_eq!(n[price::LOAD], 1.0 + 10.0 + 2.0 * 40.0);
@@ -341,6 +397,23 @@ mod tests {
         assert_eq!(n[price::ADDRESS], 10.0 + 2.0 * 40.0);
         assert_eq!(n[price::TURN], 50.0);
         assert_eq!(n[price::ENTER], 11.0);
+    }
+
+    #[test]
+    fn elements_that_registers_hold_are_loaded_once() {
+        let mut b = Builder::new("k", "");
+        let x = b.param("x", Ty::I32, 40, Role::In, (0, 9));
+        let y = b.param("y", Ty::I32, 80, Role::Out, Ty::I32.range());
+        b.each("i", 10, false, |b, i| {
+            for o in 0..8 {
+                let from = |j: usize| b.load(x, i.clone() * idx(4) + idx(j));
+                let sum = (0..4).map(from).reduce(|a, x| a + x).expect("four");
+                b.store(y, i.clone() * idx(8) + idx(o), sum);
+            }
+        });
+        let k = b.finish();
+        assert_eq!(counts(&k, 4)[price::LOAD], 40.0);
+        assert_eq!(counts(&k, 3)[price::LOAD], 320.0);
     }
 
     #[test]
@@ -361,7 +434,7 @@ mod tests {
                 let v = b.load(x, i.clone() * idx(apart));
                 b.store(y, i, v);
             });
-            counts(&b.finish())
+            counts(&b.finish(), 0)
         };
         let n = copy(1);
         assert_eq!([n[price::LOAD], n[price::STORE], n[price::TURN]], [3.0, 3.0, 0.0]);

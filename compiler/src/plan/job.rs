@@ -42,6 +42,8 @@ pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
     Some(match x.elem {
         Elem::Sign if dense => Class::DenseOfSigns,
         Elem::Sign => Class::ConvOfSigns,
+        Elem::F32 | Elem::Real if dense => Class::DenseOfFloats,
+        Elem::F32 | Elem::Real => Class::ConvOfFloats,
         _ if dense => Class::Dense,
         _ if weights.shape[1] == 1 => Class::Narrow,
         _ => Class::Conv,

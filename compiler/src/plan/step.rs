@@ -254,7 +254,7 @@ pub fn build(
         let share = choose::share(g, node, ranking[0].family, target, &options);
         let mut cost = Cost::default();
         for (variant, kernel) in variants.iter().zip(&step.kernels[first..]) {
-            let mut of_one = cost::of(kernel, &target.cost);
+            let mut of_one = cost::of(kernel, &target.cost, target.isa.words);
             of_one.instructions *= share * variant.calls as f64;
             cost = cost + of_one;
         }
@@ -338,7 +338,7 @@ fn call_rows(g: &Graph, request: &Request, target: &Target, step: &mut Step) -> 
         let range = job::operand_range(g, nodes[map - 1], views[*map]);
         let mut kernel = keeper(name, &doc, &views[*map], range, keep);
         pass::run(&mut kernel, target, &mut |_, _| {})?;
-        maker.cost.code += cost::of(&kernel, &target.cost).code;
+        maker.cost.code += cost::of(&kernel, &target.cost, target.isa.words).code;
         step.kernels.push(kernel);
     }
     for event in &request.events {
@@ -354,7 +354,7 @@ fn call_rows(g: &Graph, request: &Request, target: &Target, step: &mut Step) -> 
             Event::Keep { map, keep } => {
                 let keeper = request.keepers.iter().position(|k| (k.map, &k.keep) == (*map, keep));
                 let kernel = first_keeper + keeper.expect("all rows have a keeper");
-                let cost = cost::of(&step.kernels[kernel], &target.cost);
+                let cost = cost::of(&step.kernels[kernel], &target.cost, target.isa.words);
                 step.layers[map - 1].cost.instructions += cost.instructions;
                 let args = vec![place(*map, 0)];
                 step.calls.push(Call { kernel, args });

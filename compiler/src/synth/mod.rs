@@ -15,7 +15,7 @@
 //! | `nFC` | dense layer with n outputs |
 //! | `MPk` | k x k max-pooling |
 //! | `w=` | weights: `binary`, `ternary` (default) |
-//! | `x=` | activations: `binary`, `int8` (default), `uint8` |
+//! | `x=` | activations: `binary`, `int8` (default), `uint8`, `float` |
 //! | `zeros=` | zeros among ternary weights, in percent (default 50) |
 //! | `seed=` | other random numbers |
 //!
@@ -83,6 +83,8 @@ pub enum Activations {
     Int8,
     /// 0..=255 behind a rectifier: sums are requantised.
     Uint8,
+    /// Floats behind a rectifier.
+    Float,
 }
 
 /// How much of a network is written.
@@ -90,12 +92,12 @@ pub enum Activations {
 pub enum Form {
     /// The layers, as they stand: the first reads the image, the last yields scores.
     Network,
-    /// The layers between a quantizer of the image ([`HEAD`]) and a layer with one output per pixel ([`TAIL`]), so that they read
-    /// and write what they would in the midst of a network.
+    /// The layers between a quantizer of the image ([`HEAD`]), for maps of floats a layer, and a layer with one output per pixel
+    /// ([`TAIL`]), so that they read and write what they would in the midst of a network.
     Layers,
 }
 
-/// Name of the quantizer before [`Form::Layers`].
+/// Name of what is before [`Form::Layers`].
 pub const HEAD: &str = "head";
 
 /// Name of the layer behind [`Form::Layers`].
@@ -147,7 +149,8 @@ impl Spec {
             ("x", "binary") => self.activations = Activations::Binary,
             ("x", "int8") => self.activations = Activations::Int8,
             ("x", "uint8") => self.activations = Activations::Uint8,
-            ("x", _) => return unknown("binary, int8 or uint8"),
+            ("x", "float") => self.activations = Activations::Float,
+            ("x", _) => return unknown("binary, int8, uint8 or float"),
             ("zeros", _) => match value.parse() {
                 Ok(percent @ 0..=90) => self.zeros = percent,
                 _ => return unknown("0 to 90 percent"),
@@ -276,6 +279,7 @@ impl fmt::Display for Spec {
             Activations::Binary => "binary",
             Activations::Int8 => "int8",
             Activations::Uint8 => "uint8",
+            Activations::Float => "float",
         };
         write!(
             f,

@@ -24,10 +24,13 @@ pub fn onnx(spec: &Spec, form: Form) -> Vec<u8> {
     };
     net.m.graph.name = spec.to_string();
     net.image();
-    if form == Form::Layers {
-        net.quantizer(HEAD);
-    }
     let mut flat = spec.sample.len() == 1;
+    match (form, spec.activations) {
+        // Behind the image a rectifier is no layer.
+        (Form::Layers, Activations::Float) if !flat => net.conv(HEAD, spec.sample[0], None, [1, 1, 0]),
+        (Form::Network, _) | (_, Activations::Float) => {}
+        (Form::Layers, _) => net.quantizer(HEAD),
+    }
     let mut numbers = [0; 3];
     for (i, layer) in spec.layers.iter().enumerate() {
         let [convs, pools, denses] = &mut numbers;
@@ -93,19 +96,23 @@ impl Net<'_> {
         self.at = self.m.node(op, name, &inputs, &format!("{name}.out"), attributes);
     }
 
-    /// A byte per element: of both signs where activations have both.
+    /// A byte per element: of both signs where activations have both. A float where they are.
     fn image(&mut self) {
         let batch = [None].into_iter();
         let shape: Vec<_> = batch.chain(self.spec.sample.iter().copied().map(Some)).collect();
         let dtype = match self.spec.activations {
             Activations::Uint8 => DataType::Uint8,
             Activations::Int8 | Activations::Binary => DataType::Int8,
+            Activations::Float => DataType::Float,
         };
         self.m.input("image", dtype, &shape);
+        self.at = "image".into();
+        if dtype == DataType::Float {
+            return;
+        }
         // Bytes at random have a standard deviation of 74.
         self.m.floats("image.scale", &[], &[1.0 / 74.0]);
         self.m.initializer("image.zero", dtype, &[], vec![0]);
-        self.at = "image".into();
         self.node(
             "DequantizeLinear",
             "image.dequantize",
@@ -115,13 +122,14 @@ impl Net<'_> {
     }
 
     fn quantizer(&mut self, layer: &str) {
+        if let Activations::Uint8 | Activations::Float = self.spec.activations {
+            self.node("Relu", &format!("{layer}.relu"), &[], &[]);
+        }
         let dtype = match self.spec.activations {
             Activations::Binary => return self.sign(layer),
             Activations::Int8 => DataType::Int8,
-            Activations::Uint8 => {
-                self.node("Relu", &format!("{layer}.relu"), &[], &[]);
-                DataType::Uint8
-            }
+            Activations::Uint8 => DataType::Uint8,
+            Activations::Float => return,
         };
         self.m.floats("step", &[], &[STEP]);
         self.m.initializer("step.zero", dtype, &[], vec![0]);
@@ -246,7 +254,7 @@ mod tests {
     #[test]
     fn every_kind_compiles_to_the_layers_that_were_asked_for() {
         for weights in ["binary", "ternary"] {
-            for activations in ["binary", "int8", "uint8"] {
+            for activations in ["binary", "int8", "uint8", "float"] {
                 let line = format!("3x12x12 8C3-MP2-16C3s2-DW3-32FC-10FC w={weights} x={activations}");
                 let (model, _) = layers(&line, Form::Network);
                 let found = inspect(&model);
@@ -265,12 +273,18 @@ mod tests {
 
     #[test]
     fn layers_alone_stand_between_a_quantizer_and_a_score() {
-        for activations in ["binary", "int8", "uint8"] {
+        for activations in ["binary", "int8", "uint8", "float"] {
             let (model, names) = layers(&format!("64x6x6 32C3 x={activations}"), Form::Layers);
-            let layer = &inspect(&model).layers[0];
-            let reads = if activations == "binary" { "sign" } else { activations };
+            let all = inspect(&model).layers;
+            let layer = all.iter().find(|l| l.name == "conv1").expect("a layer");
+            let reads = match activations {
+                "binary" => "sign",
+                "float" => "float32",
+                quantised => quantised,
+            };
             assert_eq!((&*layer.reads, &*layer.yields), (reads, reads));
             assert_eq!(names.len(), 5, "{names:?}");
+            assert!(names[1].starts_with(HEAD), "{names:?}");
             assert_eq!(names[2], "conv1");
             assert_eq!(names[3], TAIL);
         }
