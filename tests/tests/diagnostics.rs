@@ -409,6 +409,16 @@ fn build_fails() {
         .fails(VERIFY_ON_BOARD);
 }
 
+/// The linker script's assertion, as the linker says it.
+#[test]
+fn board_too_small() {
+    let linker = "case \"$*\" in *-nostartfiles*) echo 'ld: the program exceeds the flash' >&2; exit 1;; esac";
+    let tools = fake(&[("arm-none-eabi-gcc", linker)]);
+    Case::model("board_too_small", &tiny())
+        .tools(tools.path())
+        .fails(VERIFY_ON_BOARD);
+}
+
 #[test]
 fn program_crashes() {
     let tools = fake(&[("arm-none-eabi-gcc", ""), ("qemu-system-arm", "exit 99")]);

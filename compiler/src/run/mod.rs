@@ -160,7 +160,25 @@ fn rust(unit: &Unit, target: &Target, sources: &Path, harness: &Path, script: &P
         }
         Run::Host | Run::Wasi { .. } => {}
     }
-    Ok(exec::compile(&mut bin)?)
+    link_program(&mut bin, &target.run)
+}
+
+/// Links a program. A budget may be greater than the board that QEMU has.
+fn link_program(linker: &mut Command, run: &Run) -> Result<()> {
+    let overflows = |d: &Diag| d.found.contains("the program exceeds the ");
+    exec::compile(linker).map_err(|d| match run {
+        Run::QemuSystem {
+            machine, flash, ram, ..
+        } if overflows(&d) => {
+            let found = format!(
+                "the program does not fit the board that runs it, QEMU's {machine}: {} bytes of flash, {} of RAM",
+                flash.1, ram.1
+            );
+            let help = "give --flash and --ram no more than these, or take smaller kernels (--optimize size)";
+            vec![Diag::new(Code::RunFailed, found).help(help)]
+        }
+        _ => vec![d],
+    })
 }
 
 fn c(
@@ -221,7 +239,7 @@ fn c(
         link.args(["-nostdlib", "-nostartfiles", "-lgcc", "-T"]).arg(script);
         link.args(memory_map(&target.run).map(|symbol| format!("-Wl,--defsym={symbol}")));
     }
-    Ok(exec::compile(link.arg("-o").arg(program))?)
+    link_program(link.arg("-o").arg(program), &target.run)
 }
 
 fn c_type(p: &Port) -> &'static str {
