@@ -19,7 +19,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, two of each class at least.
-const LAYERS: [&str; 15] = [
+const LAYERS: [&str; 17] = [
     "64x6x6 48C3 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
     "512 64FC w=binary x=binary",
@@ -34,6 +34,8 @@ const LAYERS: [&str; 15] = [
     "3x8x8 16C3 w=ternary x=uint8",
     "16x6x6 12C3-MP2 w=ternary x=int8",
     "8x6x6 12C3p0-MP2 w=ternary x=float",
+    "8x6x6 12C3p0 w=binary x=float",
+    "96 20FC w=ternary x=float",
     "96 20FC w=binary x=float",
 ];
 
@@ -418,11 +420,15 @@ fn today() -> String {
 mod tests {
     use super::*;
 
+    fn class(name: &str) -> Class {
+        name.to_owned().try_into().expect("a class")
+    }
+
     fn sample(counts: Vector, prices: &Vector) -> Sample {
         Sample {
             layer: LAYERS[0],
             family: "scalar",
-            class: Class::Dense,
+            class: class("binary-dense"),
             lang: Lang::C,
             level: OptLevel::Speed,
             counts,
@@ -461,10 +467,13 @@ mod tests {
             target: "cortex-m0".into(),
             prices: [1.5; Cost::NAMES.len()],
             shares: BTreeMap::from([
-                ((Lang::Rust, OptLevel::Speed, "scalar", Class::Conv), 0.5),
-                ((Lang::Rust, OptLevel::Speed, "scalar", Class::Dense), 1.5),
-                ((Lang::C, OptLevel::Speed, "scalar", Class::DenseOfSigns), 0.75),
-                ((Lang::C, OptLevel::Size, "scalar", Class::Conv), 1.25),
+                ((Lang::Rust, OptLevel::Speed, "scalar", class("binary-conv")), 0.5),
+                ((Lang::Rust, OptLevel::Speed, "scalar", class("ternary-dense")), 1.5),
+                (
+                    (Lang::C, OptLevel::Speed, "scalar", class("ternary-dense-of-signs")),
+                    0.75,
+                ),
+                ((Lang::C, OptLevel::Size, "scalar", class("binary-conv")), 1.25),
             ]),
             code: Some(2.25),
             samples: vec![],
@@ -480,7 +489,7 @@ mod tests {
             !new.contains("Old")
                 && new.contains("[cost]\nalu = 1.5\nshift = 1.5\n")
                 && new.ends_with(
-                    "\ncode = 2.25\n\n[cost.rust]\nscalar = { conv = 0.5, dense = 1.5 }\n\n[cost.c]\nscalar = { dense-of-signs = 0.75 }\n\n[cost.size.rust]\n\n[cost.size.c]\nscalar = { conv = 1.25 }\n"
+                    "\ncode = 2.25\n\n[cost.rust]\nscalar = { binary-conv = 0.5, ternary-dense = 1.5 }\n\n[cost.c]\nscalar = { ternary-dense-of-signs = 0.75 }\n\n[cost.size.rust]\n\n[cost.size.c]\nscalar = { binary-conv = 1.25 }\n"
                 ),
             "{new}"
         );

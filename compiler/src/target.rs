@@ -323,18 +323,36 @@ pub struct SizeShares {
 pub struct Shares(pub BTreeMap<String, BTreeMap<Class, f64>>);
 
 impl Shares {
-    /// A family's share: for layers of a class that was not measured the geometric mean of its others.
+    /// A family's share: for layers of a class that was not measured the geometric mean of its others, of the same shape if there are such.
     pub fn of(&self, family: &str, class: Class) -> f64 {
         let Some(own) = self.0.get(family) else { return 1.0 };
-        let mean = || own.values().map(|s| s.ln()).sum::<f64>() / own.len() as f64;
-        own.get(&class).copied().unwrap_or_else(|| mean().exp())
+        let alike: Vec<f64> = own
+            .iter()
+            .filter(|(c, _)| c.shape == class.shape)
+            .map(|(_, s)| *s)
+            .collect();
+        let mean = |of: &[f64]| (of.iter().map(|s| s.ln()).sum::<f64>() / of.len() as f64).exp();
+        match (own.get(&class), &alike[..]) {
+            (Some(share), _) => *share,
+            (None, []) => mean(&own.values().copied().collect::<Vec<_>>()),
+            (None, alike) => mean(alike),
+        }
     }
 }
 
-/// Layers of which compilers unroll the same loops.
+/// Layers of which compilers unroll the same loops and run out of the same registers; `binary-conv` in a target's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
+#[serde(try_from = "String")]
+pub struct Class {
+    /// What the layer computes.
+    pub shape: Shape,
+    /// Whether its weights are ternary; binary otherwise.
+    pub ternary: bool,
+}
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
     /// A convolution.
     Conv,
     /// A dense layer, of one pixel.
@@ -351,17 +369,41 @@ pub enum Class {
     DenseOfFloats,
 }
 
+impl Shape {
+    /// Every shape with its name.
+    const NAMES: [(Shape, &str); 7] = [
+        (Shape::Conv, "conv"),
+        (Shape::Dense, "dense"),
+        (Shape::Narrow, "narrow"),
+        (Shape::ConvOfSigns, "conv-of-signs"),
+        (Shape::DenseOfSigns, "dense-of-signs"),
+        (Shape::ConvOfFloats, "conv-of-floats"),
+        (Shape::DenseOfFloats, "dense-of-floats"),
+    ];
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Class::Conv => "conv",
-            Class::Dense => "dense",
-            Class::Narrow => "narrow",
-            Class::ConvOfSigns => "conv-of-signs",
-            Class::DenseOfSigns => "dense-of-signs",
-            Class::ConvOfFloats => "conv-of-floats",
-            Class::DenseOfFloats => "dense-of-floats",
-        })
+        let depth = if self.ternary { "ternary" } else { "binary" };
+        let name = Shape::NAMES.iter().find(|(shape, _)| *shape == self.shape);
+        write!(f, "{depth}-{}", name.map_or("", |(_, name)| name))
+    }
+}
+
+impl TryFrom<String> for Class {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Class, String> {
+        let parsed = text.split_once('-').and_then(|(depth, name)| {
+            let ternary = match depth {
+                "ternary" => true,
+                "binary" => false,
+                _ => return None,
+            };
+            let (shape, _) = Shape::NAMES.iter().find(|(_, n)| *n == name)?;
+            Some(Class { shape: *shape, ternary })
+        });
+        parsed.ok_or_else(|| format!("`{text}` is no class of layers"))
     }
 }
 
@@ -370,6 +412,19 @@ impl Cost {
     pub const NAMES: [&str; 12] = [
         "alu", "shift", "mul", "wide", "select", "float", "popcount", "load", "store", "address", "turn", "enter",
     ];
+
+    /// What a family's kernels for layers of a class take of the sum of their operations' prices; where size was not measured, what they
+    /// take otherwise.
+    pub fn share(&self, (lang, level): (Lang, OptLevel), family: &str, class: Class) -> f64 {
+        let own = self.shares(lang, level);
+        let measured = own.0.contains_key(family);
+        let shares = if measured {
+            own
+        } else {
+            self.shares(lang, OptLevel::Speed)
+        };
+        shares.of(family, class)
+    }
 
     /// The shares of a language's compiler.
     pub fn shares(&self, lang: Lang, level: OptLevel) -> &Shares {

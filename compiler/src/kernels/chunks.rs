@@ -215,7 +215,7 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
                             kernel.pack(b, buf, &top, ky, &before);
                         }
                         let last = yields && j + 1 == block.len();
-                        for (i, some) in parts_of_slots.iter().enumerate() {
+                        for (part, some) in parts_of_slots.iter().enumerate() {
                             b.each("group", groups, false, |b, group| {
                                 let operands = kernel.operands(b, chunk, &top, &before, &group);
                                 let sums = above.clone() + group.clone();
@@ -224,7 +224,7 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
                                     let sums = (j > 0).then_some(sums);
                                     kernel.outputs(b, &finish, y, place, some, chunk, &operands, sums);
                                 } else {
-                                    kernel.chunk(b, &kernel.words[i], chunk, &operands, j == 0, &sums);
+                                    kernel.chunk(b, &kernel.words[part], chunk, &operands, j == 0, &sums);
                                 }
                             });
                             // Without a loop all of them would be one block of code, and every sum a variable.

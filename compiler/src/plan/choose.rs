@@ -145,8 +145,8 @@ pub struct Wanted {
 
 /// What a node's kernel of a family takes of the sum of its operations' prices.
 pub(super) fn share(g: &Graph, id: NodeId, family: &str, target: &Target, options: &Options) -> f64 {
-    let shares = target.cost.shares(options.lang, options.optimize.level());
-    job::class(g, id).map_or(1.0, |class| shares.of(family, class))
+    let compiler = (options.lang, options.optimize.level());
+    job::class(g, id).map_or(1.0, |class| target.cost.share(compiler, family, class))
 }
 
 /// All families' answers, best first, and the best one's kernel.

@@ -1,9 +1,9 @@
 //! From a node of the fused graph to a job for a kernel.
 
 use crate::diag::{Code, Diag};
-use crate::ir::{Elem, Graph, NodeId, Op, WeightData, Weights, range};
+use crate::ir::{Depth, Elem, Graph, NodeId, Op, WeightData, Weights, range};
 use crate::kernels::{Job, Layout, View};
-use crate::target::{Class, Simd};
+use crate::target::{Class, Shape, Simd};
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
 pub fn view(g: &Graph, id: NodeId) -> View {
@@ -39,15 +39,24 @@ pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
     };
     let (x, y) = (view(g, g.operands(id)[0]), view(g, id));
     let dense = y.h * y.w == 1 && pool.is_none();
-    Some(match x.elem {
-        Elem::Sign if dense => Class::DenseOfSigns,
-        Elem::Sign => Class::ConvOfSigns,
-        Elem::F32 | Elem::Real if dense => Class::DenseOfFloats,
-        Elem::F32 | Elem::Real => Class::ConvOfFloats,
-        _ if dense => Class::Dense,
-        _ if weights.shape[1] == 1 => Class::Narrow,
-        _ => Class::Conv,
-    })
+    let shape = match x.elem {
+        Elem::Sign if dense => Shape::DenseOfSigns,
+        Elem::Sign => Shape::ConvOfSigns,
+        Elem::F32 | Elem::Real if dense => Shape::DenseOfFloats,
+        Elem::F32 | Elem::Real => Shape::ConvOfFloats,
+        _ if dense => Shape::Dense,
+        _ if weights.shape[1] == 1 => Shape::Narrow,
+        _ => Shape::Conv,
+    };
+    // Weights of other kinds take a product each, as ternary ones a mask more.
+    let ternary = !matches!(
+        weights.data,
+        WeightData::Coded {
+            depth: Depth::Binary,
+            ..
+        }
+    );
+    Some(Class { shape, ternary })
 }
 
 /// The job of a linear node, or of a part of it, with so many bytes of RAM for its own use, and of the stack (see
