@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, two of each class at least.
+/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth. Many classes have one
+/// layer alone, whose kernels the factors then meet: what a prediction is worth, the others say.
 const LAYERS: [&str; 17] = [
     "64x6x6 48C3 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",

@@ -160,7 +160,7 @@ pub enum OptLevel {
     /// Time: `opt-level = 3`, `-O2`.
     #[default]
     Speed,
-    /// Bytes: `opt-level = "s"`, `-Os`. At 3 LLVM unrolls the loops of the smallest kernels into 20 KB.
+    /// Bytes: `opt-level = "s"`, `-Os`. At 3 LLVM unrolls the loops of small kernels into several times as many.
     Size,
 }
 

@@ -392,6 +392,24 @@ fn operands_are_put_together_where_registers_are_few() {
     );
 }
 
+/// Of few taps the last chunk yields the outputs: numbers or signs, also beyond a word of signs, and of an odd number of columns the last
+/// twice. Where one chunk is all, no sum is in RAM.
+#[test]
+fn the_last_chunk_of_few_taps_yields_the_outputs() {
+    for activations in ["binary", "uint8"] {
+        for weights in ["binary", "ternary"] {
+            let line = format!("1x5x7 70C3-10FC w={weights} x={activations}");
+            assert_eq!(scratch_in(&line, "cortex-m4", "pairs", "conv1", 64 << 10), 0, "{line}");
+            let slots = if weights == "binary" { 71 } else { 70 };
+            assert_eq!(
+                scratch_in(&line, "cortex-m0", "pairs", "conv1", 64 << 10),
+                4 * slots * 4,
+                "{line}"
+            );
+        }
+    }
+}
+
 /// Weights as code for a dense layer, of which all sums are in RAM.
 #[test]
 fn dense_layers_become_code() {

@@ -69,7 +69,7 @@ fn a_network_is_counted_as_a_whole_and_by_layers() {
     assert!(rows[1]["microseconds"].is_null());
 }
 
-/// At `opt-level = 3` rustc unrolls the kernels of this layer into 16 KB.
+/// At `opt-level = 3` rustc unrolls the kernel of this layer into 4 KB.
 #[test]
 fn what_is_compiled_for_size_is_built_for_size() {
     if !tools::require_target(&Target::load("cortex-m4").expect("a target")) {

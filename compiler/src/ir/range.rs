@@ -56,6 +56,11 @@ pub fn sums(g: &Graph, id: NodeId) -> Option<Vec<(i64, i64)>> {
     of_sums(weights, operand, geom.pads != [0; 4])
 }
 
+/// Whether 32 bits hold `sum * mul + add` for every sum of at most this magnitude.
+pub fn is_short(mul: i32, add: i64, greatest: i64) -> bool {
+    i64::from(mul).abs() * greatest + add.abs() <= i64::from(i32::MAX)
+}
+
 /// Places that a sum of at most this magnitude can be shifted left in 32 bits.
 pub fn headroom(greatest: i64) -> u32 {
     (greatest.unsigned_abs().leading_zeros() - 32).saturating_sub(1)

@@ -414,7 +414,7 @@ impl Finish {
                 lo,
                 hi,
             } => {
-                let fits = |(m, a): (&i32, &i64)| i64::from(*m).abs() * job.greatest + a.abs() <= i64::from(i32::MAX);
+                let fits = |(mul, add): (&i32, &i64)| range::is_short(*mul, *add, job.greatest);
                 let short = mul.iter().zip(add).all(fits) && shift.iter().all(|s| *s < 32);
                 let wide = if short { Ty::I32 } else { Ty::I64 };
                 Finish::Requant {

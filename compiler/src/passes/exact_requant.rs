@@ -69,7 +69,7 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
         (common..=62).find_map(|shift| stairs.iter().map(|s| s.form(shift, lo, hi)).collect::<Option<Vec<_>>>());
     let forms = uniform.unwrap_or(forms);
     let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
-    let short = |f: &Form| i64::from(f.mul).abs() * greatest + f.add.abs() <= i64::from(i32::MAX);
+    let short = |f: &Form| range::is_short(f.mul, f.add, greatest);
     let forms = match forms.iter().all(short) {
         true => forms,
         false => high(&stairs, lo, hi, greatest).unwrap_or(forms),

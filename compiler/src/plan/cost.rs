@@ -4,7 +4,7 @@
 //! from turn to turn; they load an element once that a loop's body reads again and again, if the registers hold all of these; the count
 //! does the same. Prices come from measurements (`sqc calibrate`).
 
-use crate::kir::{BinOp, Buf, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var};
+use crate::kir::{BinOp, Buf, Expr, Kernel, Lit, Role, Stmt, Ty, UnOp, Var, walk};
 use crate::target::Cost as Price;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Add;
@@ -154,33 +154,22 @@ type Element = (Buf, Terms, i64);
 
 impl Counter<'_> {
     fn body(&mut self, body: &[Stmt]) {
+        let held = self.words.max(MOVABLE);
         let mut read = HashSet::new();
-        for s in body {
-            match s {
-                Stmt::Let(_, e) | Stmt::Set(_, e) => self.elements(e, &mut read),
-                Stmt::Store(_, at, e) => [at, e].into_iter().for_each(|e| self.elements(e, &mut read)),
-                Stmt::For { .. } | Stmt::Fence | Stmt::Note(_) => {}
-            }
+        for e in body.iter().flat_map(walk::exprs) {
+            e.visit(&mut |part| {
+                // One more than registers hold is enough.
+                if read.len() <= held {
+                    read.extend(self.element(part));
+                }
+            });
         }
-        self.kept.push((read.len() <= self.held()).then(HashSet::new));
+        self.kept.push((read.len() <= held).then(HashSet::new));
         self.statements(body);
         self.kept.pop();
     }
 
-    /// How many elements registers hold, those that only moves can name among them.
-    fn held(&self) -> usize {
-        self.words.max(MOVABLE)
-    }
-
-    /// The elements that an expression reads; one more than registers hold is enough.
-    fn elements(&self, e: &Expr, read: &mut HashSet<Element>) {
-        if read.len() > self.held() {
-            return;
-        }
-        read.extend(self.element(e));
-        e.operands().for_each(|a| self.elements(a, read));
-    }
-
+    /// The element that a load reads, if that does not change.
     fn element(&self, e: &Expr) -> Option<Element> {
         let Expr::Load(b, at) = e else { return None };
         let fixed = matches!(self.k.buf(*b).role, Role::In | Role::Const);

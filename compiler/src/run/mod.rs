@@ -163,9 +163,12 @@ fn rust(unit: &Unit, target: &Target, sources: &Path, harness: &Path, script: &P
     link_program(&mut bin, &target.run)
 }
 
+/// What the linker script asserts of flash and RAM.
+const OVERFLOWS: [&str; 2] = ["the program exceeds the flash", "the variables exceed the RAM"];
+
 /// Links a program. A budget may be greater than the board that QEMU has.
 fn link_program(linker: &mut Command, run: &Run) -> Result<()> {
-    let overflows = |d: &Diag| d.found.contains("the program exceeds the ");
+    let overflows = |d: &Diag| OVERFLOWS.iter().any(|said| d.found.contains(said));
     exec::compile(linker).map_err(|d| match run {
         Run::QemuSystem {
             machine, flash, ram, ..
@@ -362,5 +365,15 @@ impl Built {
             }
         }
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_linker_script_says_what_overflows() {
+        for said in super::OVERFLOWS {
+            assert!(sq_templates::LINKER_SCRIPT.contains(said), "{said}");
+        }
     }
 }

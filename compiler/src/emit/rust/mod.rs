@@ -507,7 +507,7 @@ fn optimisation(level: OptLevel) -> &'static str {
             "Its kernels were chosen for speed. A firmware that is built for size keeps it with these lines in its `Cargo.toml`:"
         }
         OptLevel::Size => {
-            "Its kernels were chosen for size; at `opt-level = 3` they take several times as much. In the `Cargo.toml` of the firmware:"
+            "Its kernels were chosen for size; at `opt-level = 3` they may take several times as much. In the `Cargo.toml` of the firmware:"
         }
     }
 }
