@@ -68,7 +68,7 @@ fn propagate(k: &Kernel, body: Vec<Stmt>, known: &mut Vec<Option<Expr>>) -> Vec<
 }
 
 /// One step at the root of an expression whose operands are simple already. Vectors stay as they are written.
-fn simplify(k: &Kernel, e: &mut Expr) {
+pub(super) fn simplify(k: &Kernel, e: &mut Expr) {
     let vector = |e: &Expr| k.ty(e).lanes() > 1;
     if vector(e) || e.operands().any(vector) {
         return;

@@ -1,6 +1,8 @@
-//! Opens every loop marked `unroll`: one copy of the body per turn, with the counter's value in it.
+//! Opens every loop marked `unroll`: one copy of the body per turn, with the counter's value in it, and what hangs on that alone
+//! computed at once. A layer whose weights become code is a hundred thousand statements: every pass that finds them simple is spared.
 
 use super::super::{Expr, Kernel, Stmt, Var, build::idx};
+use super::fold::simplify;
 use crate::target::Target;
 use std::collections::HashMap;
 
@@ -97,12 +99,14 @@ impl Opener<'_> {
 
     fn expr(&self, e: &Expr) -> Expr {
         let mut e = e.clone();
-        e.rewrite(&mut |e| {
-            if let Expr::Var(v) = e
-                && let Some(new) = self.now.get(v)
-            {
-                *e = new.clone();
+        e.rewrite(&mut |e| match e {
+            Expr::Var(v) => {
+                if let Some(new) = self.now.get(v) {
+                    *e = new.clone();
+                }
             }
+            Expr::Bin(..) if self.copied => simplify(self.kernel, e),
+            _ => {}
         });
         e
     }
@@ -135,12 +139,12 @@ mod tests {
   let mut v1: i32 = 5
   for j1 in 0..2 {
     v1 = v1 + 1
-    y[(0 * 2) + j1] = v1
+    y[j1] = v1
   }
   let mut v2: i32 = 5
   for j2 in 0..2 {
     v2 = v2 + 1
-    y[(1 * 2) + j2] = v2
+    y[j2 + 2] = v2
   }
 }
 ";
