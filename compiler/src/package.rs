@@ -74,10 +74,11 @@ pub fn vectors(path: &Path, c: &Compiled, samples: &Samples) -> Result<Vectors> 
         if v.golden.len() == VECTORS || round >= ROUNDS {
             break;
         }
-        let float = reference.run(few)?.swap_remove(0);
         let inputs: Vec<&[u8]> = few.chunks(samples.size).collect();
         let interpret = |input: &&[u8]| eval::eval(&c.graph, &Tensor::from_bytes(elem, input));
-        let exact: Vec<Tensor> = inputs.par_iter().map(interpret).collect();
+        let (float, exact): (_, Vec<Tensor>) =
+            rayon::join(|| reference.run(few), || inputs.par_iter().map(interpret).collect());
+        let float = float?.swap_remove(0);
         let float = float.chunks(float.len() / inputs.len());
         for ((input, exact), float) in inputs.into_iter().zip(exact).zip(float) {
             let scores = exact.to_f32();
