@@ -31,6 +31,9 @@ const LEAST_OUTPUTS: usize = 4;
 /// Registers below which a load reaches no further than [`REACH`] words from a register: Armv6-M, section A6.7.26.
 const FEW_WORDS: usize = 12;
 
+/// Registers that hold the sums of two operands beside the operands.
+const MANY_WORDS: usize = 20;
+
 /// Sums of a chunk whose addresses are at constant distances from one register there. LLVM keeps the addresses of further ones on
 /// the stack, over 4 KB for 64 outputs.
 const REACH: usize = 32;
@@ -260,8 +263,9 @@ pub fn build(job: &Job, lanes: usize) -> Kernel {
     kernel.stack = stack(job, lanes);
     // GCC sums operands once that several outputs add, and lacks registers for these: without, a Cortex-M4 takes 4 to 7 % fewer
     // instructions, and together with pieces and priority a Cortex-M0 15 to 24 %. RISC-V has more registers: 2 % fewer of ternary
-    // weights, 4.5 % more of binary ones.
-    (kernel.in_order, kernel.by_priority) = (true, true);
+    // weights, but 4.5 % more of binary ones, of which more outputs share sums.
+    kernel.in_order = !from_all(job) || job.simd.words < MANY_WORDS;
+    kernel.by_priority = true;
     kernel
 }
 
