@@ -61,6 +61,11 @@ impl Run {
 
     /// The run in `out`.
     pub fn load(out: &Path) -> Result<Run> {
+        let shown = out.display();
+        ensure!(
+            out.join(RUN).exists(),
+            "{shown} holds no run: `sq-train train --out {shown}`, without --resume, begins one"
+        );
         read(&out.join(RUN))
     }
 }
