@@ -4,8 +4,8 @@
 //! the geometric mean over the family's kernels. Prices are the solution of a least-squares problem: the shares by which
 //! predictions miss measurements, squared, are least, and no price is below 0. They are held close to those of before, which say
 //! what instructions there are: left free they take whatever fits a dozen layers (an addition for nothing on a Cortex-M4), and
-//! other layers are off by half. Prices and factors are found in turns. How well they predict is then counted on layers that had
-//! no part in it.
+//! other layers are off by half. Prices and factors are found in turns. How well they predict is counted with one layer after the
+//! other left out: its kernels are predicted from those of all others.
 
 use crate::bench;
 use crate::diag::{Code, Diag, Result};
@@ -14,41 +14,51 @@ use crate::progress::{Progress, Silent};
 use crate::synth::{self, Form, HEAD, Spec, TAIL};
 use crate::target::{self, Class, Cost, Lang, OptLevel, Run, Target};
 use crate::{driver, import};
+use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
-/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth. Many classes have one
-/// layer alone, whose kernels the factors then meet: what a prediction is worth, the others say.
-const LAYERS: [&str; 17] = [
+/// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, and two layers of every class at the least.
+const LAYERS: [&str; 39] = [
     "64x6x6 48C3 w=binary x=binary",
+    "32x7x7 40C3p0 w=binary x=binary",
+    "96x5x5 32C3p0 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
+    "96x5x5 32C3p0 w=ternary x=binary",
     "512 64FC w=binary x=binary",
+    "288 48FC w=binary x=binary",
     "256 48FC w=ternary x=binary",
+    "512 32FC w=ternary x=binary",
+    "384 40FC w=ternary x=binary",
     "32x6x6 40C3 w=binary x=int8",
+    "48x7x7 24C3p0 w=binary x=int8",
+    "48x4x4 24C3-MP2 w=binary x=int8",
+    "3x9x9 20C3p0 w=binary x=uint8",
     "32x6x6 40C3 w=ternary x=int8",
+    "24x8x8 32C3 w=ternary x=int8",
+    "24x7x7 20C3p0 w=ternary x=int8",
+    "16x6x6 12C3-MP2 w=ternary x=int8",
+    "3x8x8 16C3 w=ternary x=uint8",
     "320 40FC w=binary x=int8",
+    "192 64FC w=binary x=int8",
     "320 40FC w=ternary x=int8",
-    "1x14x14 8C5p0-MP2 w=ternary x=uint8",
+    "256 64FC w=ternary x=int8",
+    "160 72FC w=ternary x=int8",
     "1x12x12 12C3 w=binary x=uint8",
     "1x12x12 24C5p0-MP2 w=binary x=uint8",
-    "3x8x8 16C3 w=ternary x=uint8",
-    "16x6x6 12C3-MP2 w=ternary x=int8",
-    "8x6x6 12C3p0-MP2 w=ternary x=float",
-    "8x6x6 12C3p0 w=binary x=float",
-    "96 20FC w=ternary x=float",
-    "96 20FC w=binary x=float",
-];
-
-/// What predictions are held against: nothing is fitted to these.
-const OTHERS: [&str; 8] = [
-    "96x5x5 32C3p0 w=binary x=binary",
-    "384 40FC w=ternary x=binary",
-    "24x8x8 32C3 w=ternary x=int8",
-    "48x4x4 24C3-MP2 w=binary x=int8",
-    "256 64FC w=ternary x=int8",
     "1x16x16 16C5p0-MP2 w=binary x=uint8",
+    "1x14x14 8C5p0-MP2 w=ternary x=uint8",
+    "3x10x10 12C3-MP2 w=ternary x=uint8",
+    "1x14x14 12C5p0 w=ternary x=uint8",
+    "12x5x5 16C3 w=binary x=float",
+    "8x6x6 12C3p0 w=binary x=float",
     "12x7x7 8C3p0 w=binary x=float",
+    "8x6x6 12C3p0-MP2 w=ternary x=float",
+    "12x6x6 12C3p0 w=ternary x=float",
+    "96 20FC w=binary x=float",
+    "64 24FC w=binary x=float",
+    "96 20FC w=ternary x=float",
     "64 24FC w=ternary x=float",
 ];
 
@@ -87,7 +97,7 @@ pub struct Sample {
     pub counts: Vector,
     /// Executed instructions.
     pub measured: f64,
-    /// Its operations, each once.
+    /// Operations in its code.
     pub operations: u64,
     /// Bytes of its code.
     pub code: u64,
@@ -102,12 +112,12 @@ pub struct Calibration {
     pub prices: Vector,
     /// Shares of families and classes.
     pub shares: Shares,
+    /// What each of the samples is predicted to take by a fit to the other layers alone.
+    pub left_out: Vec<f64>,
     /// Bytes of code per operation of a straight line, if such were measured: the most that a kernel took, and 15 %.
     pub code: Option<f64>,
     /// What they rest on.
     pub samples: Vec<Sample>,
-    /// Kernels of other layers.
-    pub others: Vec<Sample>,
 }
 
 /// Measures and fits.
@@ -120,28 +130,45 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
         let found = format!("`{target}` runs on this machine, where nothing counts instructions");
         return Err(Diag::new(Code::RunFailed, found).into());
     }
-    let samples = measure(&LAYERS, target, progress)?;
-    let others = measure(&OTHERS, target, progress)?;
-    let (prices, shares) = fit(&samples, &described.cost.list(), PULL);
-    let straight = samples
-        .iter()
-        .chain(&others)
-        .filter_map(|s| cost::straight(s.operations, s.code));
+    let samples = measure(target, progress)?;
+    let (prices, shares) = fit(&samples.iter().collect::<Vec<_>>(), &described.cost.list(), PULL);
+    // Where there is no FPU, an operation of floats is a call.
+    let whole = samples.iter().filter(|s| !s.class.shape.is_of_floats());
+    let straight = whole.filter_map(|s| cost::straight(s.operations, s.code));
     let code = straight.max_by(f64::total_cmp).map(|most| hundredths(MARGIN * most));
+    progress.begin("leave every layer out once", 1);
     Ok(Calibration {
         target: target.to_owned(),
+        left_out: leave_one_out(&samples, &described.cost.list()),
         prices,
         shares,
         code,
         samples,
-        others,
     })
 }
 
+/// What each sample is predicted to take by a fit to the layers that are not its own.
+fn leave_one_out(samples: &[Sample], old: &Vector) -> Vec<f64> {
+    let layers: BTreeSet<&str> = samples.iter().map(|s| s.layer).collect();
+    let fits: BTreeMap<&str, (Vector, Tables)> = layers
+        .into_par_iter()
+        .map(|layer| {
+            let others: Vec<&Sample> = samples.iter().filter(|s| s.layer != layer).collect();
+            let (prices, shares) = fit(&others, old, PULL);
+            (layer, (prices, tables(&shares)))
+        })
+        .collect();
+    let predict = |s: &Sample| {
+        let (prices, tables) = &fits[s.layer];
+        predicted(s, prices, tables)
+    };
+    samples.iter().map(predict).collect()
+}
+
 /// Every kernel of the layers, in both languages.
-fn measure(layers: &[&'static str], target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
+fn measure(target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
     let mut samples = vec![];
-    for layer in layers {
+    for layer in LAYERS {
         let spec: Spec = layer.parse().map_err(|e| Diag::new(Code::Internal, e))?;
         let model = import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))?;
         for family in FAMILIES {
@@ -192,7 +219,7 @@ fn dot(a: &Vector, b: &Vector) -> f64 {
 const TURNS: usize = 20;
 
 /// Prices, and the shares of families and classes.
-fn fit(samples: &[Sample], old: &Vector, pull: f64) -> (Vector, Shares) {
+fn fit(samples: &[&Sample], old: &Vector, pull: f64) -> (Vector, Shares) {
     let mut shares: Shares = samples.iter().map(|s| (s.kind(), 1.0)).collect();
     for _ in 0..TURNS {
         let prices = fit_prices(samples, &shares, old, pull);
@@ -212,7 +239,7 @@ fn hundredths(x: f64) -> f64 {
 }
 
 /// Least squares with prices of at least 0, by one coordinate after the other until nothing moves.
-fn fit_prices(samples: &[Sample], shares: &Shares, old: &Vector, pull: f64) -> Vector {
+fn fit_prices(samples: &[&Sample], shares: &Shares, old: &Vector, pull: f64) -> Vector {
     let n = old.len();
     let mut squares = vec![vec![0.0; n]; n];
     let mut right = vec![0.0; n];
@@ -259,9 +286,8 @@ fn compilers() -> impl Iterator<Item = (Lang, OptLevel)> {
     OptLevel::ALL.into_iter().flat_map(of)
 }
 
-/// How well some layers' kernels are predicted; shares of 1.
+/// How well kernels are predicted; shares of 1.
 struct Quality {
-    kernels: usize,
     /// Mean and greatest miss.
     mean: f64,
     greatest: f64,
@@ -273,32 +299,32 @@ struct Quality {
     regret: f64,
 }
 
-impl Calibration {
-    /// What a language's compiler takes, as the target's file has it: which also says what to take for kinds that were not measured.
-    fn shares(&self, lang: Lang, level: OptLevel) -> target::Shares {
-        let mut all = target::Shares::default();
-        let own = |(of, at, ..): &Kind| (*of, *at) == (lang, level);
-        for ((_, _, family, class), share) in self.shares.iter().filter(|(kind, _)| own(kind)) {
-            all.0.entry((*family).to_owned()).or_default().insert(*class, *share);
-        }
-        all
-    }
+/// What each language's compiler takes at each level, as the target's file has it: which also says what to take for kinds that were not
+/// measured.
+type Tables = BTreeMap<(Lang, OptLevel), target::Shares>;
 
-    /// What every one of the samples is predicted to take.
-    fn predictions<'a>(&self, samples: &'a [Sample]) -> Vec<(&'a Sample, f64)> {
-        let shares: BTreeMap<_, _> = compilers().map(|of| (of, self.shares(of.0, of.1))).collect();
-        let predicted = |s: &Sample| dot(&s.counts, &self.prices) * shares[&(s.lang, s.level)].of(s.family, s.class);
-        samples.iter().map(|s| (s, predicted(s))).collect()
+fn tables(shares: &Shares) -> Tables {
+    let mut all: Tables = compilers().map(|of| (of, target::Shares::default())).collect();
+    for (&(lang, level, family, class), share) in shares {
+        let of = all.entry((lang, level)).or_default();
+        of.0.entry(family.to_owned()).or_default().insert(class, *share);
     }
+    all
+}
 
-    fn quality(&self, samples: &[Sample]) -> Quality {
-        type Prediction<'a> = (&'a Sample, f64);
-        let all = self.predictions(samples);
+fn predicted(s: &Sample, prices: &Vector, tables: &Tables) -> f64 {
+    dot(&s.counts, prices) * tables[&(s.lang, s.level)].of(s.family, s.class)
+}
+
+/// A sample and what it is predicted to take.
+type Prediction<'a> = (&'a Sample, f64);
+
+impl Quality {
+    fn of(all: &[Prediction]) -> Quality {
         let miss = |(s, predicted): &Prediction| (predicted / s.measured - 1.0).abs();
         let kernels = all.len();
         let share = |n: f64| n / kernels.max(1) as f64;
         let mut quality = Quality {
-            kernels,
             mean: share(all.iter().map(miss).sum()),
             greatest: all.iter().map(miss).fold(0.0, f64::max),
             near: share(all.iter().filter(|p| miss(p) <= 0.15).count() as f64),
@@ -306,7 +332,7 @@ impl Calibration {
             regret: 0.0,
         };
         let rival = |s: &Sample| (s.layer, s.lang, s.level);
-        let rivals: BTreeSet<_> = samples.iter().map(rival).collect();
+        let rivals: BTreeSet<_> = all.iter().map(|(s, _)| rival(s)).collect();
         let (mut chosen, mut best) = (0.0, 0.0);
         for rivals in rivals.iter().map(|r| all.iter().filter(|(s, _)| rival(s) == *r)) {
             let pick = rivals.clone().min_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -321,26 +347,39 @@ impl Calibration {
         }
         quality
     }
+}
 
-    /// Every sample with its prediction.
+impl Calibration {
+    /// Every sample with what the fit says of it.
+    fn fitted(&self) -> Vec<Prediction<'_>> {
+        let tables = tables(&self.shares);
+        let of = |s| (s, predicted(s, &self.prices, &tables));
+        self.samples.iter().map(of).collect()
+    }
+
+    /// Every sample with what a fit to the other layers says of it.
+    fn left_out(&self) -> Vec<Prediction<'_>> {
+        self.samples.iter().zip(self.left_out.iter().copied()).collect()
+    }
+
+    /// Every sample with its predictions.
     pub fn report(&self) -> String {
         let mut text = String::new();
-        for (title, samples) in [("fitted to", &self.samples), ("not fitted to", &self.others)] {
-            let _ = writeln!(text, "{title}:");
-            for (s, predicted) in self.predictions(samples) {
-                let miss = 100.0 * (predicted / s.measured - 1.0);
-                let _ = writeln!(
-                    text,
-                    "{:<38} {:<15} {:<4} {:<4} {:>9} measured {predicted:>9.0} predicted {miss:>+4.0} %, {} bytes of {} operations",
-                    s.layer,
-                    s.family,
-                    s.lang.to_string(),
-                    s.level.cc(),
-                    s.measured,
-                    s.code,
-                    s.operations
-                );
-            }
+        let off = |s: &Sample, predicted: f64| 100.0 * (predicted / s.measured - 1.0);
+        for ((s, fitted), (_, left_out)) in self.fitted().into_iter().zip(self.left_out()) {
+            let _ = writeln!(
+                text,
+                "{:<38} {:<15} {:<4} {:<4} {:>9} measured {fitted:>9.0} fitted {:>+4.0} %, layer left out {left_out:>9.0} {:>+4.0} %, {} bytes of {} operations",
+                s.layer,
+                s.family,
+                s.lang.to_string(),
+                s.level.cc(),
+                s.measured,
+                off(s, fitted),
+                off(s, left_out),
+                s.code,
+                s.operations
+            );
         }
         text
     }
@@ -352,17 +391,17 @@ impl Calibration {
             self.target,
             today()
         );
-        for (layers, samples) in [
-            ("layers that it was fitted to", &self.samples),
-            ("other layers", &self.others),
+        let _ = writeln!(text, "# {} kernels of {} layers.", self.samples.len(), LAYERS.len());
+        for (how, predictions) in [
+            ("Fitted to all", self.fitted()),
+            ("Each layer predicted from the others", self.left_out()),
         ] {
-            let q = self.quality(samples);
+            let q = Quality::of(&predictions);
             let [near, mean, greatest, of_best] = [q.near, q.mean, q.greatest, q.of_best].map(|x| 100.0 * x);
             let _ = writeln!(
                 text,
-                "# {} kernels of {layers}: {near:.0} % are predicted within 15 %; misses are {mean:.0} % on average, {greatest:.0} % at\n\
-                 # most, {of_best:.0} % of the best kernels at most; the regret of the choice is {:.1} %.",
-                q.kernels,
+                "# {how}: {near:.0} % are within 15 %; misses are {mean:.0} % on average, {greatest:.0} % at most, {of_best:.0} %\n\
+                 # of the best kernels at most; the regret of the choice is {:.1} %.",
                 100.0 * q.regret
             );
         }
@@ -373,10 +412,11 @@ impl Calibration {
         if let Some(bytes) = self.code {
             let _ = writeln!(text, "code = {bytes}");
         }
+        let tables = tables(&self.shares);
         for (lang, level) in compilers() {
             let of = if level == OptLevel::Size { "size." } else { "" };
             let _ = writeln!(text, "\n[cost.{of}{}]", lang.to_string().to_lowercase());
-            for (family, classes) in self.shares(lang, level).0 {
+            for (family, classes) in &tables[&(lang, level)].0 {
                 let classes: Vec<String> = classes
                     .iter()
                     .map(|(class, share)| format!("{class} = {share}"))
@@ -450,16 +490,31 @@ mod tests {
                 )
             })
             .collect();
-        let (prices, shares) = fit(&samples, &[1.0; Cost::NAMES.len()], 1e-6);
+        let (prices, shares) = fit(&samples.iter().collect::<Vec<_>>(), &[1.0; Cost::NAMES.len()], 1e-6);
         let c = Calibration {
             target: "cortex-m0".into(),
             prices,
             shares,
+            left_out: vec![],
             code: None,
             samples,
-            others: vec![],
         };
-        assert!(c.quality(&c.samples).greatest < 0.05, "{:?}", c.prices);
+        assert!(Quality::of(&c.fitted()).greatest < 0.05, "{:?}", c.prices);
+    }
+
+    #[test]
+    fn a_layer_is_left_out_of_its_own_prediction() {
+        let prices: Vector = [1.0; Cost::NAMES.len()];
+        let mut samples: Vec<_> = (0..6).map(|i| sample([10.0 + i as f64; 12], &prices)).collect();
+        for (i, s) in samples.iter_mut().enumerate() {
+            s.layer = LAYERS[i];
+        }
+        // The last takes twice what the others say.
+        samples[5].measured *= 2.0;
+        let left_out = leave_one_out(&samples, &prices);
+        let off = left_out[5] / samples[5].measured;
+        assert!((0.49..0.51).contains(&off), "{off}");
+        assert!(left_out[0] > 1.05 * samples[0].measured, "{left_out:?}");
     }
 
     #[test]
@@ -476,9 +531,9 @@ mod tests {
                 ),
                 ((Lang::C, OptLevel::Size, "scalar", class("binary-conv")), 1.25),
             ]),
+            left_out: vec![],
             code: Some(2.25),
             samples: vec![],
-            others: vec![],
         };
         let file = "doc = \"x\"\n\n# About the run.\n[run]\nkind = \"host\"\n\n# Old.\n# Older.\n[cost]\nalu = 1\n";
         let new = c.replace(file);

@@ -357,8 +357,10 @@ pub enum Shape {
     Conv,
     /// A dense layer, of one pixel.
     Dense,
-    /// A convolution whose outputs read one channel, as the first of a network for grey images.
+    /// A convolution of few taps, as the first of a network: registers hold what several of its outputs read.
     Narrow,
+    /// The same with pooling, whose outputs are computed one after the other.
+    NarrowPooled,
     /// A convolution of packed signs.
     ConvOfSigns,
     /// A dense layer of packed signs.
@@ -371,15 +373,21 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape with its name.
-    const NAMES: [(Shape, &str); 7] = [
+    const NAMES: [(Shape, &str); 8] = [
         (Shape::Conv, "conv"),
         (Shape::Dense, "dense"),
         (Shape::Narrow, "narrow"),
+        (Shape::NarrowPooled, "narrow-pooled"),
         (Shape::ConvOfSigns, "conv-of-signs"),
         (Shape::DenseOfSigns, "dense-of-signs"),
         (Shape::ConvOfFloats, "conv-of-floats"),
         (Shape::DenseOfFloats, "dense-of-floats"),
     ];
+
+    /// Whether its operands are floats.
+    pub fn is_of_floats(self) -> bool {
+        matches!(self, Shape::ConvOfFloats | Shape::DenseOfFloats)
+    }
 }
 
 impl fmt::Display for Class {

@@ -468,7 +468,7 @@ fn the_stack_of_straight_line_code_is_reserved() {
     let families = |ram: u64| {
         let options = plan::Options {
             optimize: plan::Optimize::Speed,
-            flash: Some(200 << 10),
+            flash: Some(216 << 10),
             ram: Some(ram),
             ..plan::Options::default()
         };

@@ -55,7 +55,7 @@ fn beyond(job: &Job, lanes: usize) -> u64 {
 }
 
 /// Taps whose addresses are no burden.
-const FEW_TAPS: usize = 64;
+pub const FEW_TAPS: usize = 64;
 
 /// Why this family cannot build `job` with `lanes` pixels at a time, if so.
 pub fn refuses(job: &Job, lanes: usize) -> Option<String> {

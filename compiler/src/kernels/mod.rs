@@ -21,6 +21,7 @@ mod words;
 mod xnor;
 
 use crate::kir::Kernel;
+pub use chunks::FEW_TAPS;
 pub use nest::Job;
 use sums::Code;
 pub use view::{Layout, View};
@@ -195,7 +196,10 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "scalar",
         doc: "one weight after the other, of any kind",
-        refuses: |_| None,
+        refuses: |job| {
+            let packed = xnor::refuses(job).is_none();
+            packed.then(|| "`xnor` is shorter, and takes a fraction of the instructions".into())
+        },
         build: |job| scalar::build(job, false),
     },
 ];

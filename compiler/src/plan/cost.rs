@@ -82,7 +82,8 @@ fn code(operations: u64, straight: f64) -> u64 {
 }
 
 /// Bytes that an operation of a straight line takes if `measured` is what a kernel of so many has; nothing if other code of a program
-/// would count with it.
+/// would count with it. (LLVM opens loops of two turns: `48x5x5 24C3p0 w=binary x=int8`, 9,430 operations, takes 47 KB in Rust on a
+/// Cortex-M4, and 28 in C.)
 pub fn straight(operations: u64, measured: u64) -> Option<f64> {
     let beyond = measured as f64 - STRAIGHT as f64 * CODE_PER_OPERATION;
     (operations >= 4 * STRAIGHT).then(|| beyond / (operations - STRAIGHT) as f64)

@@ -2,7 +2,7 @@
 
 use crate::diag::{Code, Diag};
 use crate::ir::{Depth, Elem, Graph, NodeId, Op, WeightData, Weights, range};
-use crate::kernels::{Job, Layout, View};
+use crate::kernels::{FEW_TAPS, Job, Layout, View};
 use crate::target::{Class, Shape, Simd};
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
@@ -39,13 +39,15 @@ pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
     };
     let (x, y) = (view(g, g.operands(id)[0]), view(g, id));
     let dense = y.h * y.w == 1 && pool.is_none();
+    let taps: usize = weights.shape[1..].iter().product();
     let shape = match x.elem {
         Elem::Sign if dense => Shape::DenseOfSigns,
         Elem::Sign => Shape::ConvOfSigns,
         Elem::F32 | Elem::Real if dense => Shape::DenseOfFloats,
         Elem::F32 | Elem::Real => Shape::ConvOfFloats,
         _ if dense => Shape::Dense,
-        _ if weights.shape[1] == 1 => Shape::Narrow,
+        _ if taps <= FEW_TAPS && pool.is_some() => Shape::NarrowPooled,
+        _ if taps <= FEW_TAPS => Shape::Narrow,
         _ => Shape::Conv,
     };
     // Weights of other kinds take a product each, as ternary ones a mask more.
