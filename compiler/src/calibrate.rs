@@ -133,8 +133,8 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
     let samples = measure(target, progress)?;
     let (prices, shares) = fit(&samples.iter().collect::<Vec<_>>(), &described.cost.list(), PULL);
     // Where there is no FPU, an operation of floats is a call.
-    let whole = samples.iter().filter(|s| !s.class.shape.is_of_floats());
-    let straight = whole.filter_map(|s| cost::straight(s.operations, s.code));
+    let of_integers = samples.iter().filter(|s| !s.class.shape.is_of_floats());
+    let straight = of_integers.filter_map(|s| cost::straight(s.operations, s.code));
     let code = straight.max_by(f64::total_cmp).map(|most| hundredths(MARGIN * most));
     progress.begin("leave every layer out once", 1);
     Ok(Calibration {
@@ -147,7 +147,8 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
     })
 }
 
-/// What each sample is predicted to take by a fit to the layers that are not its own.
+/// What each sample is predicted to take by a fit to the layers that are not its own. (The prices of before, which pull, may have seen its
+/// layer. From one calibration to the next they move by a few hundredths.)
 fn leave_one_out(samples: &[Sample], old: &Vector) -> Vec<f64> {
     let layers: BTreeSet<&str> = samples.iter().map(|s| s.layer).collect();
     let fits: BTreeMap<&str, (Vector, Tables)> = layers
