@@ -29,8 +29,11 @@ pub struct Explanation {
     pub flash: u64,
     /// How the arena was arranged, and how well.
     pub memory: String,
-    /// What the choices cost beside the best kernel of every layer, as a share; absent unless measured.
+    /// What the choices cost beside the best kernel of every layer that fits, as a share; absent unless measured, and where flash
+    /// decides.
     pub regret: Option<f64>,
+    /// How many layers were not measured because they are computed row by row: alone, their kernels would compute whole maps.
+    pub by_rows: usize,
 }
 
 /// The choice for a layer.
@@ -57,6 +60,8 @@ pub struct Kernel {
     pub doc: &'static str,
     /// Whether it is the one.
     pub chosen: bool,
+    /// Whether it keeps to the limits of flash and RAM, where it builds.
+    pub fits: bool,
     /// What it would cost; absent where it refuses.
     #[serde(flatten)]
     pub cost: Option<Predicted>,
@@ -127,6 +132,7 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
         flash: c.plan.flash(),
         memory: c.plan.memory.to_string(),
         regret: None,
+        by_rows: 0,
     }
 }
 
@@ -135,6 +141,11 @@ pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
 /// # Errors
 /// A missing tool, or a build or a run that fails.
 pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progress: &dyn Progress) -> Result<()> {
+    let steps = c.plan.steps.iter();
+    let by_rows: Vec<bool> = steps
+        .flat_map(|s| s.layers.iter().map(|_| s.layers.len() > 1))
+        .collect();
+    e.by_rows = by_rows.iter().filter(|b| **b).count();
     for family in FAMILIES {
         // Budgets are of no interest here: each kernel is a program of its own.
         let options = plan::Options {
@@ -146,6 +157,9 @@ pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progr
         };
         let preferred = driver::compile(c.model.clone(), &c.target_name, &options, &Silent, &mut |_, _, _| ())?;
         for (i, (preferred_layer, layer)) in preferred.plan.layers().zip(&mut e.layers).enumerate() {
+            if by_rows[i] {
+                continue;
+            }
             let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
                 progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
@@ -155,17 +169,18 @@ pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progr
             }
         }
     }
-    e.regret = Some(regret(&e.layers));
+    e.regret = (options.optimize != Optimize::Size).then(|| regret(&e.layers));
     Ok(())
 }
 
-/// What the chosen kernels cost, beside the best of every layer.
+/// What the chosen kernels cost, beside the best of every layer that fits.
 fn regret(layers: &[Layer]) -> f64 {
     let (mut chosen, mut best) = (0.0, 0.0);
     for layer in layers {
         let all: Vec<f64> = layer
             .kernels
             .iter()
+            .filter(|k| k.chosen || k.fits)
             .filter_map(|k| Some(k.measured?.number()))
             .collect();
         // The chosen kernel comes first. A layer of one kernel leaves no choice, and is not measured.
@@ -202,6 +217,7 @@ fn kernels(ranking: &[Candidate], optimize: Optimize) -> Vec<Kernel> {
         name: c.family,
         doc: FAMILIES.iter().find(|f| f.name == c.family).map_or("", |f| f.doc),
         chosen: i == 0,
+        fits: c.excess.is_none(),
         cost: costs(c).map(|cost| Predicted {
             instructions: cost.instructions,
             tables: cost.tables,
@@ -268,9 +284,15 @@ impl fmt::Display for Explanation {
             grouped(self.flash),
             self.memory
         )?;
-        match self.regret {
-            Some(regret) => writeln!(f, "regret {:.1} % of what the best kernels take", 100.0 * regret),
-            None => Ok(()),
+        if let Some(regret) = self.regret {
+            writeln!(f, "regret {:.1} % of what the best kernels take", 100.0 * regret)?;
+        }
+        match self.by_rows {
+            0 => Ok(()),
+            n => writeln!(
+                f,
+                "{n} layers are computed row by row and were not measured: alone, they are whole maps"
+            ),
         }
     }
 }
@@ -486,7 +508,9 @@ mod tests {
         assert!(words.contains("instructions measured off"), "{text}");
         assert!(words.contains("words 1,000 1,250 -20 %"), "{text}");
         assert!(words.contains("scalar 3,000 1,000 +200 %"), "{text}");
-        assert_eq!(regret(&[layer]), 0.25);
+        assert_eq!(regret(&[layer.clone()]), 0.25);
+        layer.kernels[1].fits = false;
+        assert_eq!(regret(&[layer]), 0.0);
     }
 
     #[test]
