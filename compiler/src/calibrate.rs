@@ -187,8 +187,8 @@ fn measure(target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
                     ram: Some(u64::MAX),
                 };
                 let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ())?;
-                let added = |name: &str| name == TAIL || name.starts_with(HEAD);
-                let of_family = |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !added(&l.name);
+                let of_family =
+                    |l: &plan::Layer| l.family == family.name && l.cost.code <= LONGEST && !is_added(&l.name);
                 for (i, step) in c.plan.steps.iter().enumerate().filter(|(_, s)| of_family(s.last())) {
                     let Some(class) = plan::class(&c.graph, step.last().node) else {
                         continue;
@@ -210,6 +210,11 @@ fn measure(target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
         }
     }
     Ok(samples)
+}
+
+/// Whether a layer is there to make the operand or the result of the one that is asked for.
+fn is_added(name: &str) -> bool {
+    name == TAIL || name.starts_with(HEAD)
 }
 
 fn dot(a: &Vector, b: &Vector) -> f64 {
@@ -461,6 +466,8 @@ fn today() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::NodeId;
+    use crate::passes;
 
     fn class(name: &str) -> Class {
         name.to_owned().try_into().expect("a class")
@@ -501,6 +508,30 @@ mod tests {
             samples,
         };
         assert!(Quality::of(&c.fitted()).greatest < 0.05, "{:?}", c.prices);
+    }
+
+    #[test]
+    fn every_class_has_two_layers() {
+        let mut layers: BTreeMap<Class, usize> = BTreeMap::new();
+        for line in LAYERS {
+            let spec: Spec = line.parse().expect("a sound line");
+            let model =
+                import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx")).expect("a sound model");
+            let g = passes::run(model.graph, &mut |_, _| ()).expect("integers");
+            let own = |id: &NodeId| !is_added(&g.node(*id).name);
+            let classes: Vec<Class> = g
+                .order()
+                .into_iter()
+                .filter(own)
+                .filter_map(|id| plan::class(&g, id))
+                .collect();
+            let [class] = classes[..] else {
+                panic!("{line}: {classes:?}")
+            };
+            *layers.entry(class).or_default() += 1;
+        }
+        assert!(layers.values().all(|n| *n >= 2), "{layers:?}");
+        assert_eq!(layers.len(), 16, "two depths of eight shapes: {layers:?}");
     }
 
     #[test]

@@ -359,7 +359,7 @@ pub enum Shape {
     Dense,
     /// A convolution of few taps, as the first of a network: registers hold what several of its outputs read.
     Narrow,
-    /// The same with pooling, whose outputs are computed one after the other.
+    /// The same with pooling: `unrolled` computes one output after the other there.
     NarrowPooled,
     /// A convolution of packed signs.
     ConvOfSigns,

@@ -196,10 +196,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "scalar",
         doc: "one weight after the other, of any kind",
-        refuses: |job| {
-            let packed = xnor::refuses(job).is_none();
-            packed.then(|| "`xnor` is shorter, and takes a fraction of the instructions".into())
-        },
+        refuses: |_| None,
         build: |job| scalar::build(job, false),
     },
 ];

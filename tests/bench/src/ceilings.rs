@@ -41,6 +41,17 @@ pub const MIXES: &[Mix] = &[
         },
     },
     Mix {
+        name: "binary x int8, AVX-512: vpshufb tables of 16 sums of half bytes, four in a byte",
+        available: || is_x86_feature_detected!("avx512bw"),
+        macs: CALLS * TURNS * 64 * 64 * 8,
+        run: || {
+            calls(|| {
+                // SAFETY: run only where the feature is there.
+                unsafe { tables_512(black_box(&WORDS)) }
+            })
+        },
+    },
+    Mix {
         name: "binary x binary, AVX2: carry-save adders (Harley-Seal), vpshufb popcount",
         available: || is_x86_feature_detected!("avx2"),
         macs: CALLS * TURNS * 128 * 256,
@@ -133,6 +144,39 @@ fn dot_512(words: &Words) -> __m512i {
         }
     }
     sums.into_iter().fold(x[0], |a, b| _mm512_xor_si512(a, b))
+}
+
+/// 64 outputs, 64 vectors of 8 weights each: a nibble picks one of the 16 sums of 4 activations, that of their low halves from one table,
+/// that of their high halves from another. Of either, a byte holds four; then they are added in 16 bits, even and odd ones apart.
+#[target_feature(enable = "avx512bw")]
+fn tables_512(words: &Words) -> __m512i {
+    let (nibble, byte) = (_mm512_set1_epi8(15), _mm512_set1_epi16(255));
+    let mut sums = [_mm512_setzero_si512(); 4];
+    for quad in 0..32 * TURNS as usize {
+        let words = black_box(words);
+        // The tables of four groups of activations come from memory, as in a convolution.
+        let table = |t: usize| {
+            let at = (quad * 8 + t) % 256;
+            // SAFETY: 16 bytes that are there.
+            _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(words.0[at / 4][at % 4 * 2..].as_ptr().cast()) })
+        };
+        let mut halves = [_mm512_setzero_si512(); 2];
+        for pair in 0..2 {
+            let both = zmm(words, (quad * 2 + pair) % 64);
+            for (t, index) in [both, _mm512_srli_epi16::<4>(both)].into_iter().enumerate() {
+                let index = _mm512_and_si512(index, nibble);
+                for (half, sum) in halves.iter_mut().enumerate() {
+                    let found = _mm512_shuffle_epi8(table(4 * pair + 2 * t + half), index);
+                    *sum = _mm512_add_epi8(*sum, found);
+                }
+            }
+        }
+        for (half, sum) in halves.into_iter().enumerate() {
+            sums[2 * half] = _mm512_add_epi16(sums[2 * half], _mm512_and_si512(sum, byte));
+            sums[2 * half + 1] = _mm512_add_epi16(sums[2 * half + 1], _mm512_srli_epi16::<8>(sum));
+        }
+    }
+    sums.into_iter().fold(nibble, |a, b| _mm512_xor_si512(a, b))
 }
 
 /// Adds three vectors of bits: the carries and the sums.
