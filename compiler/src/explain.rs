@@ -2,7 +2,7 @@
 //! what each does cost, measured.
 
 use crate::bench;
-use crate::diag::Result;
+use crate::diag::{Code, Result};
 use crate::driver::{self, Compiled};
 use crate::inspect;
 use crate::plan::cost::Cost;
@@ -65,7 +65,7 @@ pub struct Kernel {
     /// What it would cost; absent where it refuses.
     #[serde(flatten)]
     pub cost: Option<Predicted>,
-    /// What it does cost, if measured.
+    /// What it does cost, if measured; absent where it does not fit the board that runs it.
     pub measured: Option<Measured>,
     /// Why it was chosen, or was not.
     pub why: String,
@@ -163,7 +163,12 @@ pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progr
             let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
                 progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
-                let row = bench::measure_layer(&preferred, i)?;
+                let row = match bench::measure_layer(&preferred, i) {
+                    Ok(row) => row,
+                    // Another kernel may.
+                    Err(why) if why.iter().any(|d| d.code == Code::BoardTooSmall) => continue,
+                    Err(why) => return Err(why),
+                };
                 let time = || row.microseconds.map(|t| Measured::Microseconds(t.median));
                 kernel.measured = row.figures.instructions.map(Measured::Instructions).or_else(time);
             }

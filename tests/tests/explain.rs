@@ -1,8 +1,9 @@
 //! `sqc explain` through the binary: every layer has one choice, and a reason for each kernel.
 
 use serde_json::Value;
-use sq_tests::{MODELS, binary, committed};
+use sq_tests::{MODELS, binary, committed, tools};
 use sqc::kernels::FAMILIES;
+use sqc::target::Target;
 use std::collections::BTreeSet;
 use std::process::Command;
 
@@ -71,4 +72,52 @@ fn the_text_names_what_the_json_holds() {
             assert!(text.lines().any(is_line), "{kernel}: {text}");
         }
     }
+}
+
+/// What `explain --measure` says in C of a network for a board of 16 KB of RAM; nothing without tools.
+fn measured(line: &str, flags: &[&str]) -> Option<Value> {
+    if !tools::require_target(&Target::load("cortex-m0").expect("a target")) {
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let model = dir.path().join("m.onnx");
+    let synth = Command::new(binary::sqc())
+        .args(["synth", line, "-o"])
+        .arg(&model)
+        .output();
+    assert!(synth.expect("sqc runs").status.success());
+    let output = Command::new(binary::sqc())
+        .arg("explain")
+        .arg(&model)
+        .args(["--target", "cortex-m0", "--lang", "c", "--measure", "--json"])
+        .args(flags)
+        .output()
+        .expect("sqc runs");
+    assert!(output.status.success(), "{line}: {output:?}");
+    Some(serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+/// Alone, a kernel of such a layer would compute the whole map.
+#[test]
+fn layers_that_are_computed_row_by_row_are_not_measured() {
+    let Some(found) = measured("3x8x8 6C3-6C3-10FC w=ternary x=int8", &["--optimize", "size"]) else {
+        return;
+    };
+    assert_eq!(found["by_rows"], 2);
+    assert!(found["regret"].is_null(), "flash decided");
+    for (i, layer) in found["layers"].as_array().expect("layers").iter().enumerate() {
+        for k in layer["kernels"].as_array().expect("kernels") {
+            let builds = !k["why"].as_str().expect("a reason").starts_with("refuses");
+            assert_eq!(k["measured"].is_null(), i < 2 || !builds, "{k}");
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_the_board_does_not_hold_is_not_measured() {
+    let Some(found) = measured("20000 8FC w=binary x=int8", &["--ram", "1M"]) else {
+        return;
+    };
+    let kernels = found["layers"][0]["kernels"].as_array().expect("kernels");
+    assert!(kernels.iter().all(|k| k["measured"].is_null()), "{found}");
 }

@@ -71,6 +71,7 @@ codes! {
     MissingTool "E0701" "a tool is missing" "install it";
     BuildFailed "E0702" "generated code does not build" "please report it, with the model if you can";
     RunFailed "E0703" "generated code does not run" "see the message; on a bare board the fault is in the program or its memory map";
+    BoardTooSmall "E0704" "the program does not fit the board that runs it" "give --flash and --ram no more than it has, or take smaller kernels (--optimize size)";
 
     // E09: the compiler itself.
     Internal "E0901" "the compiler broke one of its own rules" "please report it, with the model if you can";

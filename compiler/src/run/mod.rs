@@ -173,12 +173,8 @@ fn link_program(linker: &mut Command, run: &Run) -> Result<()> {
         Run::QemuSystem {
             machine, flash, ram, ..
         } if overflows(&d) => {
-            let found = format!(
-                "the program does not fit the board that runs it, QEMU's {machine}: {} bytes of flash, {} of RAM",
-                flash.1, ram.1
-            );
-            let help = "give --flash and --ram no more than these, or take smaller kernels (--optimize size)";
-            vec![Diag::new(Code::RunFailed, found).help(help)]
+            let found = format!("QEMU's {machine} has {} bytes of flash, {} of RAM", flash.1, ram.1);
+            vec![Diag::new(Code::BoardTooSmall, found)]
         }
         _ => vec![d],
     })
