@@ -20,15 +20,26 @@ const CLASSES: [&str; 10] = [
 const SHAPE: [usize; 3] = [3, 32, 32];
 const RECORD: usize = 1 + 3 * 32 * 32;
 
+/// Records of each file.
+const RECORDS: usize = 10_000;
+
 /// Reads the six files from `directory` or its folder `cifar-10-batches-bin` or `cifar10`.
+///
+/// # Errors
+/// A file that is missing, short, long or damaged, with the offset.
 pub fn load(directory: &Path) -> Result<Split> {
+    load_records(directory, RECORDS)
+}
+
+/// As [`load`], from files of another number of records.
+fn load_records(directory: &Path, records: usize) -> Result<Split> {
     let home = find(directory)?;
     let mut train = empty();
     for i in 1..=5 {
-        read(&home.join(format!("data_batch_{i}.bin")), &mut train)?;
+        read(&home.join(format!("data_batch_{i}.bin")), records, &mut train)?;
     }
     let mut test = empty();
-    read(&home.join("test_batch.bin"), &mut test)?;
+    read(&home.join("test_batch.bin"), records, &mut test)?;
     Ok(Split {
         train,
         test,
@@ -59,9 +70,8 @@ fn empty() -> Dataset {
     }
 }
 
-fn read(path: &Path, set: &mut Dataset) -> Result<()> {
+fn read(path: &Path, records: usize, set: &mut Dataset) -> Result<()> {
     let bytes = read_file(path)?;
-    ensure!(!bytes.is_empty(), "{} is empty", path.display());
     for (i, record) in bytes.chunks(RECORD).enumerate() {
         let offset = i * RECORD;
         if record.len() < RECORD {
@@ -81,6 +91,13 @@ fn read(path: &Path, set: &mut Dataset) -> Result<()> {
         set.labels.push(record[0].into());
         set.images.extend_from_slice(&record[1..]);
     }
+    let found = bytes.len() / RECORD;
+    ensure!(
+        found == records,
+        "{} is damaged: ends at offset {} after {found} records; CIFAR-10's files have {records}",
+        path.display(),
+        bytes.len()
+    );
     Ok(())
 }
 
@@ -103,13 +120,19 @@ mod tests {
         let dir = temp.path().join("cifar-10-batches-bin");
         std::fs::create_dir(&dir).unwrap();
         (1..=5).for_each(|i| write(&dir, &format!("data_batch_{i}.bin"), &[i, 0], 0));
-        write(&dir, "test_batch.bin", &[9], 0);
-        let split = load(temp.path()).unwrap();
+        write(&dir, "test_batch.bin", &[9, 9], 0);
+        let split = load_records(temp.path(), 2).unwrap();
         assert_eq!(split.train.labels, [1, 0, 2, 0, 3, 0, 4, 0, 5, 0]);
         assert_eq!(split.train.image(2)[3071], 102);
         assert_eq!((split.test.labels[0], &*split.classes[9]), (9, "truck"));
 
-        let message = || load(temp.path()).unwrap_err().to_string();
+        let message = || load_records(temp.path(), 2).unwrap_err().to_string();
+        for labels in [&[][..], &[1], &[1, 2, 3]] {
+            write(&dir, "data_batch_3.bin", labels, 0);
+            let (offset, count) = (labels.len() * RECORD, labels.len());
+            let expected = format!("ends at offset {offset} after {count} records; CIFAR-10's files have 2");
+            assert!(message().ends_with(&expected), "{}", message());
+        }
         write(&dir, "data_batch_3.bin", &[1, 2], 10);
         assert!(message().ends_with(
             "data_batch_3.bin is damaged: ends at offset 6136 within the record that begins at 3073; records have 3073 bytes"

@@ -20,6 +20,9 @@ pub const FASHION: [&str; 10] = [
 ];
 
 /// Reads the four files from `directory` or its folder `name`, plain or with `.gz`.
+///
+/// # Errors
+/// A file that is missing or damaged, or labels that do not fit the images or the classes, with the offset.
 pub fn load(directory: &Path, name: &str, classes: &[&str]) -> Result<Split> {
     Ok(Split {
         train: read_half(directory, name, "train", classes.len())?,
@@ -39,6 +42,11 @@ fn read_half(directory: &Path, name: &str, half: &str, classes: usize) -> Result
             images.dims.len()
         );
     };
+    ensure!(
+        rows > 0 && columns > 0,
+        "{}: images of {rows}x{columns} pixels, by the dimensions at offset 8",
+        images_path.display()
+    );
     ensure!(
         labels.dims == [count],
         "{}: labels {:?} for {count} images",
@@ -114,6 +122,14 @@ mod tests {
         let message = load(temp.path(), "mnist", &["x"; 10]).unwrap_err().to_string();
         assert!(
             message.starts_with("no train-images-idx3-ubyte or train-images-idx3-ubyte.gz in"),
+            "{message}"
+        );
+        let empty = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+        write(temp.path(), [7, 9]);
+        std::fs::write(temp.path().join("train-images-idx3-ubyte"), empty).unwrap();
+        let message = load(temp.path(), "mnist", &["x"; 10]).unwrap_err().to_string();
+        assert!(
+            message.ends_with("images of 0x0 pixels, by the dimensions at offset 8"),
             "{message}"
         );
         write(temp.path(), [7, 12]);

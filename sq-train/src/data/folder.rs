@@ -8,6 +8,9 @@ use image::{DynamicImage, ImageReader};
 use std::path::{Path, PathBuf};
 
 /// Reads the images below `root`, scaled and converted as `source` says.
+///
+/// # Errors
+/// A folder that cannot be listed, a class without training images, an image that cannot be read or has another size.
 pub fn load(root: &Path, source: &Source) -> Result<Split> {
     let classes = names(&root.join("train"))?;
     ensure!(
@@ -23,8 +26,16 @@ pub fn load(root: &Path, source: &Source) -> Result<Split> {
             root.join("train").display()
         );
     }
+    let train = read_half(&root.join("train"), &classes, source)?;
+    for (label, class) in classes.iter().enumerate() {
+        ensure!(
+            train.labels.contains(&(label as u16)),
+            "{}: a class without a .png, .jpg or .jpeg to learn from; add some or remove the folder",
+            root.join("train").join(class).display()
+        );
+    }
     Ok(Split {
-        train: read_half(&root.join("train"), &classes, source)?,
+        train,
         test: read_half(&root.join("test"), &classes, source)?,
         classes,
     })
@@ -171,6 +182,9 @@ mod tests {
         let bytes = std::fs::read(at("train/cat/1.png")).unwrap();
         std::fs::write(at("train/cat/1.png"), &bytes[..bytes.len() / 2]).unwrap();
         assert!(message().contains("1.png is damaged: "), "{}", message());
+        write(at("train/cat/1.png"), 4, [0; 3]);
+        std::fs::create_dir(at("train/eel")).unwrap();
+        assert!(message().contains("eel: a class without a .png"), "{}", message());
         write(at("test/dog/1.png"), 3, [0; 3]);
         assert!(message().contains("dog: no class of that name in"), "{}", message());
     }

@@ -40,6 +40,9 @@ pub fn read(path: &Path) -> Result<Idx> {
 }
 
 /// Parses the decompressed bytes of an idx file.
+///
+/// # Errors
+/// Bytes that are not idx of bytes, or shorter or longer than the header says, with the offset.
 pub fn parse(bytes: &[u8]) -> Result<Idx> {
     ensure!(
         bytes.len() >= 4,

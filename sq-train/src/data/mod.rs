@@ -86,7 +86,18 @@ pub struct Source {
     pub channels: usize,
 }
 
+impl Source {
+    /// What the data set is called away from this machine: a known name, or the last part of a path.
+    pub fn name(&self) -> String {
+        let last = Path::new(&self.data).file_name();
+        last.map_or(self.data.clone(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
 /// The directory of data sets: `given`, else what [`DATA_DIR`] names.
+///
+/// # Errors
+/// Neither.
 pub fn directory(given: Option<&Path>) -> Result<PathBuf> {
     match (given, std::env::var_os(DATA_DIR)) {
         (Some(dir), _) => Ok(dir.to_path_buf()),
@@ -118,6 +129,11 @@ pub fn load(source: &Source, data_dir: Option<&Path>) -> Result<Split> {
     };
     for (half, set) in [("training", &split.train), ("test", &split.test)] {
         ensure!(!set.is_empty(), "{name}: no {half} images");
+        ensure!(
+            set.shape.iter().all(|&side| side > 0),
+            "{name}: {half} images of no pixels, {:?} (channels, rows, columns)",
+            set.shape
+        );
     }
     ensure!(
         split.train.shape == split.test.shape,

@@ -3,8 +3,9 @@
 
 use super::{Dataset, Split};
 use anyhow::{Context, Result, bail, ensure};
-use npyz::npz::NpzArchive;
+use npyz::npz::{NpzArchive, file_name_from_array_name};
 use npyz::{DType, NpyFile, Order, TypeChar};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -16,6 +17,9 @@ const NAMES: [[&str; 4]; 2] = [
 ];
 
 /// Reads the archive at `path`.
+///
+/// # Errors
+/// A file that is no npz, lacks an array, or holds one of another type or shape, or a damaged one, with its name and offset.
 pub fn load(path: &Path) -> Result<Split> {
     let mut archive = NpzArchive::open(path).with_context(|| format!("cannot open {} as npz", path.display()))?;
     let held: Vec<String> = archive.array_names().map(String::from).collect();
@@ -59,21 +63,57 @@ pub fn load(path: &Path) -> Result<Split> {
 
 type Archive = NpzArchive<BufReader<File>>;
 
+/// The bytes of an array's entry, read to the end, where its checksum is compared.
+fn entry(archive: &mut Archive, name: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut entry = archive
+        .zip_archive()
+        .by_name(&file_name_from_array_name(name))
+        .context("is damaged")?;
+    let outcome = entry.read_to_end(&mut bytes);
+    outcome.with_context(|| format!("is damaged: cannot read on from offset {}", bytes.len()))?;
+    Ok(bytes)
+}
+
+/// The array in the bytes of an entry, which must hold its elements and nothing else, and its shape.
+fn parse(bytes: &[u8]) -> Result<(NpyFile<&[u8]>, Vec<usize>)> {
+    let array = NpyFile::new(bytes).context("is damaged: its header is not one of NumPy's")?;
+    let shape: Vec<usize> = array.shape().iter().map(|&dim| dim as usize).collect();
+    let header = array.header().clone();
+    let data = array.into_inner();
+    let (start, size) = (bytes.len() - data.len(), header.dtype().num_bytes().unwrap_or(0));
+    let expected = shape
+        .iter()
+        .try_fold(size, |product, &dim| product.checked_mul(dim))
+        .with_context(|| format!("its dimensions {shape:?} overflow"))?;
+    ensure!(
+        data.len() >= expected,
+        "is damaged: ends at offset {} within its elements, {shape:?} of {size} bytes, which end at {}",
+        bytes.len(),
+        start.saturating_add(expected)
+    );
+    ensure!(
+        data.len() == expected,
+        "is damaged: {} bytes too many at offset {}",
+        data.len() - expected,
+        start + expected
+    );
+    Ok((NpyFile::with_header(header, data), shape))
+}
+
 fn images(archive: &mut Archive, name: &str) -> Result<(Vec<u8>, [usize; 3])> {
-    let array = archive.by_name(name)?.context("is missing")?;
-    let shape: Vec<usize> = array.shape().iter().map(|&d| d as usize).collect();
+    let bytes = entry(archive, name)?;
+    let (array, shape) = parse(&bytes)?;
     ensure!(
         array.order() == Order::C,
         "is in Fortran order; save it with numpy.ascontiguousarray"
     );
-    let kind = kind(&array)?;
     ensure!(
-        kind == (TypeChar::Uint, 1),
+        kind(&array)? == (TypeChar::Uint, 1),
         "images are uint8, not {}",
         array.dtype().descr()
     );
-    let expected: usize = shape.iter().product();
-    let pixels = read::<u8, _>(array, expected)?;
+    let pixels = read::<u8>(array)?;
     match shape[..] {
         [_, h, w] => Ok((pixels, [1, h, w])),
         [_, c @ (1 | 3), h, w] if !matches!(w, 1 | 3) => Ok((pixels, [c, h, w])),
@@ -95,31 +135,31 @@ fn channels_first(pixels: &[u8], map: usize, channels: usize) -> Vec<u8> {
 }
 
 fn labels(archive: &mut Archive, name: &str) -> Result<Vec<u16>> {
-    let array = archive.by_name(name)?.context("is missing")?;
-    let shape = array.shape().to_vec();
-    let count = match shape[..] {
-        [n] | [n, 1] => n as usize,
-        _ => bail!("labels are [n] or [n, 1], not {shape:?}"),
-    };
-    let values: Vec<i64> = match kind(&array)? {
-        (TypeChar::Uint, 1) => widen(read::<u8, _>(array, count)?),
-        (TypeChar::Uint, 2) => widen(read::<u16, _>(array, count)?),
-        (TypeChar::Int, 1) => widen(read::<i8, _>(array, count)?),
-        (TypeChar::Int, 4) => widen(read::<i32, _>(array, count)?),
-        (TypeChar::Int, 8) => read::<i64, _>(array, count)?,
-        _ => bail!(
-            "labels are uint8, uint16, int8, int32 or int64, not {}",
-            array.dtype().descr()
-        ),
-    };
-    let label = |(i, &value): (usize, &i64)| {
-        u16::try_from(value).with_context(|| format!("label {value} at index {i} is not in 0..=65535"))
-    };
-    values.iter().enumerate().map(label).collect()
+    let bytes = entry(archive, name)?;
+    let (array, shape) = parse(&bytes)?;
+    ensure!(
+        matches!(shape[..], [_] | [_, 1]),
+        "labels are [n] or [n, 1], not {shape:?}"
+    );
+    match kind(&array)? {
+        (TypeChar::Uint, 1) => narrow(read::<u8>(array)?),
+        (TypeChar::Uint, 2) => narrow(read::<u16>(array)?),
+        (TypeChar::Uint, 4) => narrow(read::<u32>(array)?),
+        (TypeChar::Uint, 8) => narrow(read::<u64>(array)?),
+        (TypeChar::Int, 1) => narrow(read::<i8>(array)?),
+        (TypeChar::Int, 2) => narrow(read::<i16>(array)?),
+        (TypeChar::Int, 4) => narrow(read::<i32>(array)?),
+        (TypeChar::Int, 8) => narrow(read::<i64>(array)?),
+        _ => bail!("labels are integers, not {}", array.dtype().descr()),
+    }
 }
 
-fn widen<T: Into<i64>>(values: Vec<T>) -> Vec<i64> {
-    values.into_iter().map(Into::into).collect()
+fn narrow<T: TryInto<u16> + Copy + Display>(values: Vec<T>) -> Result<Vec<u16>> {
+    let label = |(i, &value): (usize, &T)| {
+        let label = value.try_into().ok();
+        label.with_context(|| format!("label {value} at index {i} is not in 0..=65535"))
+    };
+    values.iter().enumerate().map(label).collect()
 }
 
 fn kind<R: Read>(array: &NpyFile<R>) -> Result<(TypeChar, u64)> {
@@ -129,13 +169,8 @@ fn kind<R: Read>(array: &NpyFile<R>) -> Result<(TypeChar, u64)> {
     }
 }
 
-fn read<T: npyz::Deserialize, R: Read>(array: NpyFile<R>, count: usize) -> Result<Vec<T>> {
-    array
-        .data::<T>()
-        .map_err(|error| anyhow::anyhow!("{error}"))?
-        .enumerate()
-        .map(|(i, value)| value.with_context(|| format!("ends within element {i} of {count}")))
-        .collect()
+fn read<T: npyz::Deserialize>(array: NpyFile<&[u8]>) -> Result<Vec<T>> {
+    array.into_vec().context("cannot be read")
 }
 
 #[cfg(test)]
@@ -204,5 +239,67 @@ mod tests {
         );
         std::fs::write(&path, b"PK").unwrap();
         assert!(message().contains("as npz"), "{}", message());
+    }
+
+    #[test]
+    fn labels_may_be_integers_of_any_width() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("set.npz");
+        fn one<T: npyz::AutoSerialize + Clone>(path: &Path, values: &[T]) -> Result<Vec<u16>> {
+            let mut npz = NpzWriter::create(path).unwrap();
+            array(&mut npz, "y", &[values.len() as u64], values);
+            drop(npz);
+            labels(&mut NpzArchive::open(path).unwrap(), "y")
+        }
+        assert_eq!(one(&path, &[1u8, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1u16, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1u32, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1u64, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1i8, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1i16, 2]).unwrap(), [1, 2]);
+        assert_eq!(one(&path, &[1i32, 2]).unwrap(), [1, 2]);
+        let message = one(&path, &[1u64, u64::MAX]).unwrap_err().to_string();
+        assert_eq!(message, "label 18446744073709551615 at index 1 is not in 0..=65535");
+        let message = one(&path, &[1.0f32]).unwrap_err().to_string();
+        assert!(message.starts_with("labels are integers, not "), "{message}");
+    }
+
+    #[test]
+    fn a_changed_byte_and_a_wrong_length_are_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("set.npz");
+        let mut npz = NpzWriter::create(&path).unwrap();
+        // Numbers that do not compress, so that the middle of the file is in their midst.
+        let noise: Vec<u8> = (0..4000u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        array(&mut npz, "y", &[4000], &noise);
+        drop(npz);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let message = format!("{:#}", labels(&mut NpzArchive::open(&path).unwrap(), "y").unwrap_err());
+        assert!(
+            message.starts_with("is damaged: cannot read on from offset "),
+            "{message}"
+        );
+
+        // The header of 4000 elements with another number of them.
+        bytes[middle] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let whole = entry(&mut NpzArchive::open(&path).unwrap(), "y").unwrap();
+        let message = |bytes: &[u8]| parse(bytes).err().unwrap().to_string();
+        let header = whole.len() - 4000;
+        let short = message(&whole[..whole.len() - 5]);
+        let (ends, end) = (whole.len() - 5, whole.len());
+        assert_eq!(
+            short,
+            format!("is damaged: ends at offset {ends} within its elements, [4000] of 1 bytes, which end at {end}")
+        );
+        assert_eq!(
+            message(&[&whole[..], &[0; 2]].concat()),
+            format!("is damaged: 2 bytes too many at offset {}", header + 4000)
+        );
     }
 }
