@@ -85,6 +85,26 @@ fn kind(text: &str, line: usize, raw: Raw) -> Result<Kind> {
             bail!("{}: has no key `{key}`", here());
         }
     }
+    if raw.stride.is_some() && raw.size.is_none() && kind == "average_pool" {
+        bail!("{}: `stride` does nothing without `size`", here());
+    }
+    for (key, value) in [("gamma", raw.gamma), ("lambda", raw.lambda)] {
+        if let Some(value) = value
+            && !(value >= 0.0 && value.is_finite())
+        {
+            bail!("{}: {key} {value} is negative or not finite", here());
+        }
+    }
+    if let Some(name) = &raw.name {
+        // Reports and the exported file list layers as `name=value,name=value`.
+        let separates = |c: char| c.is_control() || c == ',' || c == '=';
+        if name.trim().is_empty() || name.contains(separates) {
+            bail!(
+                "{}: name {name:?} is empty or has a `,`, a `=` or a control character",
+                here()
+            );
+        }
+    }
     let numbers = [
         ("outputs", raw.outputs),
         ("kernel", raw.kernel),
@@ -230,6 +250,23 @@ mod tests {
             one("{ type = \"dense\", outputs = 0 }"),
             "line 2, layer `dense`: outputs is 0"
         );
+        assert_eq!(
+            one("{ type = \"dense\", outputs = 4, gamma = -5.0 }"),
+            "line 2, layer `dense`: gamma -5 is negative or not finite"
+        );
+        for key in ["gamma = nan", "lambda = inf", "lambda = -inf"] {
+            let message = one(&format!("{{ type = \"dense\", outputs = 4, {key} }}"));
+            assert!(message.ends_with("is negative or not finite"), "{message}");
+        }
+        for name in ["", " ", "a,b", "a=b", "a\\nb"] {
+            let message = one(&format!("{{ type = \"dense\", outputs = 4, name = \"{name}\" }}"));
+            assert!(message.starts_with("line 2, layer `dense`: name"), "{message}");
+        }
+        assert_eq!(
+            one("{ type = \"average_pool\", stride = 2 }"),
+            "line 2, layer `average_pool`: `stride` does nothing without `size`"
+        );
+        assert!(one("{ type = \"conv\", outputs = 4, kernel = 3, pad = -1 }").starts_with("line 2: "));
         assert!(one("{ type = \"pool\" }").starts_with("line 2: unknown layer `pool`; known are conv"));
         assert!(one("{ type = \"conv\", output = 4 }").starts_with("line 2: unknown field `output`"));
         assert!(one("{ type = \"conv\", kernel = \"big\" }").starts_with("line 2: invalid type: string"));

@@ -4,6 +4,9 @@ use super::{Arch, Kind, Layer, Options, Window};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashSet;
 
+/// Most weights of a layer, and most values of a layer for one image: 4 GiB in f32.
+const CEILING: usize = 1 << 30;
+
 /// Nodes in an order in which every node follows its inputs; the first is the image, the last the scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
@@ -95,6 +98,7 @@ impl Graph {
             classes,
             counts: [0; 7],
             names: HashSet::from(["image".to_string()]),
+            given: given(arch),
             last_weighted: "image".into(),
         };
         let last = builder
@@ -105,6 +109,11 @@ impl Graph {
             shape[..] == [classes],
             "architecture {}: the last layer gives {shape:?}, not one score for each of {classes} classes; end with a \
              `classifier`",
+            arch.name
+        );
+        ensure!(
+            builder.graph.weighted().next().is_some(),
+            "architecture {}: no layer has weights to train; add a `classifier`",
             arch.name
         );
         Ok(builder.graph)
@@ -152,7 +161,10 @@ struct Builder {
     graph: Graph,
     classes: usize,
     counts: [usize; 7],
+    /// Names of the nodes so far.
     names: HashSet<String>,
+    /// Names that the architecture gives, which numbered nodes leave alone.
+    given: HashSet<String>,
     /// Norms and activations are named after what they follow.
     last_weighted: String,
 }
@@ -206,11 +218,11 @@ impl Builder {
                 self.weighted(Count::Dense, "fc", &options, at, out, |options| Op::Dense { options })
             }
             Kind::Norm => {
-                let name = self.unique(format!("{}.bn", self.last_weighted));
+                let name = self.suffixed("bn");
                 self.push(name, Op::Norm, vec![at], shape)
             }
             Kind::Activation => {
-                let name = self.unique(format!("{}.act", self.last_weighted));
+                let name = self.suffixed("act");
                 self.push(name, Op::Activation, vec![at], shape)
             }
             Kind::MaxPool { size, stride } => {
@@ -236,10 +248,7 @@ impl Builder {
                 self.push(name, Op::AveragePool { size, stride }, vec![at], out)
             }
             Kind::Flatten => {
-                let name = match self.numbered(Count::Flatten, "flatten") {
-                    first if first == "flatten1" => "flatten".to_string(),
-                    other => other,
-                };
+                let name = self.numbered(Count::Flatten, "flatten");
                 self.push(name, Op::Flatten, vec![at], vec![shape.iter().product()])
             }
             Kind::Residual { body, shortcut } => {
@@ -268,30 +277,54 @@ impl Builder {
         shape: Vec<usize>,
         op: impl FnOnce(Options) -> Op,
     ) -> Result<usize> {
-        let numbered = self.numbered(count, prefix);
-        let name = options.name.clone().unwrap_or(numbered);
-        ensure!(self.names.insert(name.clone()), "two layers are named `{name}`");
+        let name = match &options.name {
+            Some(name) => {
+                self.counts[count as usize] += 1; // `conv2` is the second conv, whatever the first is called
+                ensure!(self.names.insert(name.clone()), "two layers are named `{name}`");
+                name.clone()
+            }
+            None => self.numbered(count, prefix),
+        };
         self.last_weighted = name.clone();
-        self.push(name, op(options.clone()), vec![at], shape)
+        let node = self.push(name, op(options.clone()), vec![at], shape)?;
+        let weights = self.graph.weight_dims(&self.graph.nodes[node]);
+        ensure_below_ceiling("weights", &weights)?;
+        Ok(node)
     }
 
+    /// A free name for the next node of a kind: `pool1`, `pool2`; the only `flatten` of most networks has no number.
     fn numbered(&mut self, count: Count, prefix: &str) -> String {
-        self.counts[count as usize] += 1;
-        format!("{prefix}{}", self.counts[count as usize])
+        loop {
+            self.counts[count as usize] += 1;
+            let name = match (count, self.counts[count as usize]) {
+                (Count::Flatten, 1) => prefix.to_string(),
+                (_, number) => format!("{prefix}{number}"),
+            };
+            if self.reserve(&name) {
+                return name;
+            }
+        }
     }
 
-    /// `name`, with a number where it is taken.
-    fn unique(&mut self, name: String) -> String {
-        let mut candidate = name.clone();
-        let mut number = 2;
-        while !self.names.insert(candidate.clone()) {
-            candidate = format!("{name}{number}");
+    /// A free name for a node that belongs to the last layer with weights: `conv1.bn`, `conv1.bn2`.
+    fn suffixed(&mut self, suffix: &str) -> String {
+        let first = format!("{}.{suffix}", self.last_weighted);
+        let mut name = first.clone();
+        let mut number = 1;
+        while !self.reserve(&name) {
             number += 1;
+            name = format!("{first}{number}");
         }
-        candidate
+        name
+    }
+
+    /// Takes a name that the architecture does not give, unless it is taken.
+    fn reserve(&mut self, name: &str) -> bool {
+        !self.given.contains(name) && self.names.insert(name.to_string())
     }
 
     fn push(&mut self, name: String, op: Op, inputs: Vec<usize>, shape: Vec<usize>) -> Result<usize> {
+        ensure_below_ceiling("values", &shape)?;
         self.graph.nodes.push(Node {
             name,
             op,
@@ -300,6 +333,24 @@ impl Builder {
         });
         Ok(self.graph.nodes.len() - 1)
     }
+}
+
+/// Names that the architecture gives its layers.
+fn given(arch: &Arch) -> HashSet<String> {
+    arch.options()
+        .into_iter()
+        .filter_map(|options| options.name.clone())
+        .collect()
+}
+
+/// Refuses a layer whose weights, or whose values for one image, no machine would hold: an error here, where memory would run out.
+fn ensure_below_ceiling(what: &str, dims: &[usize]) -> Result<()> {
+    let count = dims.iter().try_fold(1usize, |count, &dim| count.checked_mul(dim));
+    ensure!(
+        count.is_some_and(|count| count <= CEILING),
+        "{dims:?} are more than {CEILING} {what}; give fewer outputs, a smaller kernel, less padding or a smaller --width"
+    );
+    Ok(())
 }
 
 fn map(shape: &[usize], kind: &str) -> Result<[usize; 3]> {
@@ -319,7 +370,11 @@ fn vector(shape: &[usize], kind: &str) -> Result<()> {
 
 /// Positions of a window along a side.
 fn moved(side: usize, w: Window) -> Result<usize> {
-    match (side + 2 * w.pad).checked_sub(w.kernel) {
+    let padded = w.pad.checked_mul(2).and_then(|pads| side.checked_add(pads));
+    match padded
+        .with_context(|| format!("pad {} is too large", w.pad))?
+        .checked_sub(w.kernel)
+    {
         Some(room) => Ok(room / w.stride + 1),
         None => bail!(
             "a kernel of {} does not fit a side of {side} with {} zeros on each end",
@@ -377,6 +432,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_given_is_nobody_elses() {
+        let text = r#"{ type = "conv", outputs = 4, kernel = 3, pad = 1, name = "pool1" },
+            { type = "norm" },
+            { type = "max_pool", size = 2 },
+            { type = "conv", outputs = 4, kernel = 1, name = "pool1.bn2" },
+            { type = "conv", outputs = 4, kernel = 1, name = "pool1.bn2.act" },
+            { type = "activation" },
+            { type = "conv", outputs = 4, kernel = 1 },
+            { type = "flatten" },
+            { type = "flatten" },
+            { type = "classifier", name = "conv4" }"#;
+        let graph = graph(text).unwrap();
+        let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        let expected =
+            "image pool1 pool1.bn pool2 pool1.bn2 pool1.bn2.act pool1.bn2.act.act conv5 flatten flatten2 conv4";
+        assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+    }
+
+    #[test]
     fn layers_that_do_not_fit_are_named() {
         assert_eq!(
             message("{ type = \"conv\", outputs = 1, kernel = 9 }"),
@@ -392,6 +467,28 @@ mod tests {
         assert!(message("{ type = \"flatten\" }").contains("gives [64], not one score for each of 3 classes"));
         let residual = "{ type = \"residual\", body = [{ type = \"conv\", outputs = 2, kernel = 1 }] }";
         assert!(message(residual).contains("the body gives [2, 8, 8] and the shortcut [1, 8, 8]"));
+        let huge = |layer: &str| message(layer);
+        assert!(
+            huge("{ type = \"conv\", outputs = 40000000000000, kernel = 1 }")
+                .contains("line 2: [40000000000000, 8, 8]")
+        );
+        assert!(
+            huge("{ type = \"conv\", outputs = 9000000, kernel = 1, pad = 4 }").contains("more than 1073741824 values")
+        );
+        let wide = "{ type = \"flatten\" },\n{ type = \"dense\", outputs = 40000000 }";
+        assert!(huge(wide).contains("line 3: [40000000, 64] are more than 1073741824 weights"));
+        let padded = format!("{{ type = \"conv\", outputs = 1, kernel = 1, pad = {} }}", i64::MAX);
+        assert!(
+            huge(&padded).contains("line 2: pad 9223372036854775807"),
+            "{}",
+            huge(&padded)
+        );
+        let bare = Graph::new(
+            &parse("net", "layers = [{ type = \"flatten\" }]").unwrap(),
+            [1, 1, 3],
+            3,
+        );
+        assert!(bare.unwrap_err().to_string().contains("no layer has weights"));
         let twice = "{ type = \"conv\", outputs = 1, kernel = 1, name = \"a\" },\n{ type = \"conv\", outputs = 1, kernel = 1, name = \"a\" }";
         assert!(message(twice).contains("line 3: two layers are named `a`"));
     }

@@ -151,6 +151,29 @@ impl Arch {
         parse(&stem, &text).with_context(|| format!("architecture file {name}"))
     }
 
+    /// The options of all layers with weights, in the order of the file.
+    pub fn options(&self) -> Vec<&Options> {
+        fn collect<'a>(layers: &'a [Layer], found: &mut Vec<&'a Options>) {
+            for layer in layers {
+                match &layer.kind {
+                    Kind::Conv { options, .. }
+                    | Kind::Depthwise { options, .. }
+                    | Kind::Dense { options, .. }
+                    | Kind::Classifier { options } => found.push(options),
+                    Kind::Residual { body, shortcut } => {
+                        collect(body, found);
+                        collect(shortcut, found);
+                    }
+                    Kind::Norm | Kind::Activation | Kind::MaxPool { .. } | Kind::AveragePool { .. } | Kind::Flatten => {
+                    }
+                }
+            }
+        }
+        let mut found = Vec::new();
+        collect(&self.layers, &mut found);
+        found
+    }
+
     /// The same layers with every number of channels and hidden outputs times `factor`, and at least 1. The name tells:
     /// `vgg7-x0.25`.
     pub fn scaled(mut self, factor: f64) -> Arch {
