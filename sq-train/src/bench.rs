@@ -34,6 +34,9 @@ pub struct Report {
 }
 
 /// Times `count` steps on these devices of the network that `config` makes of a random data set of these images.
+///
+/// # Errors
+/// No steps to time, settings that cannot train, or a loss that is not finite.
 pub fn run(
     config: &dyn Fn(&Split) -> Result<Config>,
     devices: &[Device],
@@ -55,6 +58,7 @@ pub fn run(
         classes: (0..CLASSES).map(|class| class.to_string()).collect(),
     };
     let config = config(&split)?;
+    config.check(&split)?;
     let mut stepper = Stepper::new(&config, devices)?;
     let (mut times, mut loss) = (Vec::new(), 0.0);
     for step in 0..WARM_UP + count {

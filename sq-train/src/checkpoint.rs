@@ -4,20 +4,22 @@
 //! OUT/run.json        the settings and the command that began the run
 //! OUT/metrics.jsonl   one line per finished epoch
 //! OUT/epoch-007-00042 model.bpk, optimizer.bpk, position.json: all that is needed to go on after epoch 7 and 42 steps
-//! OUT/result.json     what the finished run came to (see `results`)
+//! OUT/lock            held by the process that trains there
 //! ```
-//! A checkpoint is written beside its place and renamed into it, so that an interruption leaves the one before.
+//! Files and checkpoints are written beside their places, forced to the disk and renamed, so that an interruption leaves those
+//! before. `metrics.jsonl` is for people and their tools: it is made anew from the checkpoint.
 
 use crate::device;
+use crate::files;
 use crate::nn::Net;
-use crate::train::{Config, Position};
-use anyhow::{Context, Result, ensure};
+use crate::train::{Config, EpochReport, Position};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::Device;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const RUN: &str = "run.json";
@@ -26,6 +28,10 @@ const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const POSITION: &str = "position.json";
 const PREFIX: &str = "epoch-";
+const LOCK: &str = "lock";
+
+/// Begins the name of a checkpoint that is being written.
+const NEW: &str = "new-";
 
 /// What a run was begun with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,59 +54,116 @@ pub struct Checkpoint {
 }
 
 impl Run {
-    /// Begins a run in `out`, which must not hold one.
-    pub fn begin(&self, out: &Path) -> Result<()> {
-        ensure!(
-            !out.join(RUN).exists(),
-            "{} holds a run already: --resume it or choose another",
-            out.display()
-        );
-        fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-        write(&out.join(RUN), &serde_json::to_string_pretty(self)?)
-    }
-
     /// The run in `out`.
+    ///
+    /// # Errors
+    /// A folder without a run, or a `run.json` that cannot be read.
     pub fn load(out: &Path) -> Result<Run> {
         let shown = out.display();
         ensure!(
             out.join(RUN).exists(),
             "{shown} holds no run: `sq-train train --out {shown}`, without --resume, begins one"
         );
-        read(&out.join(RUN))
+        files::read_json(&out.join(RUN))
     }
 }
 
-/// Writes the state at `position`, then removes the one before.
-pub fn save(out: &Path, net: &Net, optimizer: &ModuleOptimizer, position: &Position) -> Result<()> {
-    let name = format!("{PREFIX}{:03}-{:05}", position.history.len(), position.totals.steps);
-    let (place, new) = (out.join(&name), out.join(format!("new-{name}")));
-    if new.exists() {
-        fs::remove_dir_all(&new)?;
+/// A run's folder that no other process writes to.
+pub struct Folder {
+    path: PathBuf,
+    /// Locked for as long as it is open; the system unlocks it even where the process is killed.
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates the folder `out` where it is missing, takes it for this process alone and removes the halves of checkpoints that a
+    /// kill left.
+    ///
+    /// # Errors
+    /// A folder that another process trains in, or that cannot be written.
+    pub fn hold(out: &Path) -> Result<Folder> {
+        fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        let path = out.join(LOCK);
+        let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process trains in {}: wait for it, or give another --out",
+                out.display()
+            ),
+            // Some network file systems have no locks; there nobody is warned.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        for path in entries(out)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(NEW) && path.is_dir() {
+                remove(&path)?;
+            }
+        }
+        Ok(Folder {
+            path: out.to_path_buf(),
+            _lock: lock,
+        })
     }
-    fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
-    net.settle();
-    net.clone().save_file(new.join(MODEL))?;
-    optimizer.save(new.join(OPTIMIZER))?;
-    write(&new.join(POSITION), &serde_json::to_string(position)?)?;
-    let before = checkpoints(out)?;
-    fs::rename(&new, &place).with_context(|| format!("cannot write {}", place.display()))?;
-    let lines: Vec<String> = position
-        .history
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<Result<_, _>>()?;
-    write(
-        &out.join(METRICS),
-        &lines.iter().map(|line| format!("{line}\n")).collect::<String>(),
-    )?;
-    for old in before {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+
+    /// Begins `run` in the folder, which must not hold one.
+    ///
+    /// # Errors
+    /// A folder with a run, or one that cannot be written.
+    pub fn begin(&self, run: &Run) -> Result<()> {
+        ensure!(
+            !self.path.join(RUN).exists(),
+            "{} holds a run already: --resume it or choose another",
+            self.path.display()
+        );
+        files::write_json(&self.path.join(RUN), run)
     }
-    Ok(())
+
+    /// Writes the state at `position`, then removes the one before.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or an old checkpoint that cannot be removed.
+    pub fn save(&self, net: &Net, optimizer: &ModuleOptimizer, position: &Position) -> Result<()> {
+        let name = format!("{PREFIX}{:03}-{:05}", position.history.len(), position.totals.steps);
+        let (place, new) = (self.path.join(&name), self.path.join(format!("{NEW}{name}")));
+        if new.exists() {
+            remove(&new)?;
+        }
+        fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+        net.settle();
+        net.clone().save_file(new.join(MODEL))?;
+        optimizer.save(new.join(OPTIMIZER))?;
+        files::sync(&new.join(MODEL))?;
+        files::sync(&new.join(OPTIMIZER))?;
+        files::write_json(&new.join(POSITION), position)?;
+        let before = checkpoints(&self.path)?;
+        files::rename(&new, &place).with_context(|| format!("cannot write {}", place.display()))?;
+        self.write_metrics(&position.history)?;
+        before.iter().try_for_each(|old| remove(old))
+    }
+
+    /// Writes a line for every finished epoch.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write_metrics(&self, history: &[EpochReport]) -> Result<()> {
+        let mut lines = String::new();
+        for report in history {
+            lines += &serde_json::to_string(report)?;
+            lines.push('\n');
+        }
+        files::write(&self.path.join(METRICS), lines.as_bytes())
+    }
 }
 
 impl Checkpoint {
     /// The latest checkpoint of the run in `out`, or `None` before its first.
+    ///
+    /// # Errors
+    /// A folder without a run, or a file that cannot be read.
     pub fn find(out: &Path) -> Result<Option<Checkpoint>> {
         let run = Run::load(out)?;
         let Some(directory) = checkpoints(out)?.pop() else {
@@ -108,22 +171,31 @@ impl Checkpoint {
         };
         Ok(Some(Checkpoint {
             run,
-            position: read(&directory.join(POSITION))?,
+            position: files::read_json(&directory.join(POSITION))?,
             directory,
         }))
     }
 
     /// The latest checkpoint of the run in `out`.
+    ///
+    /// # Errors
+    /// A folder without a run or whose run has no checkpoint, or a file that cannot be read.
     pub fn load(out: &Path) -> Result<Checkpoint> {
         Checkpoint::find(out)?.with_context(|| format!("{} has no checkpoint yet", out.display()))
     }
 
     /// The network on the CPU, off the training device.
+    ///
+    /// # Errors
+    /// Weights that cannot be read, or that do not fit the run's settings.
     pub fn net(&self) -> Result<Net> {
         self.net_on(&device::cpu())
     }
 
     /// The network on the training device `device`, and `optimizer` with the state it had.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that does not fit the run's settings.
     pub fn resume(&self, optimizer: ModuleOptimizer, device: &Device) -> Result<(Net, ModuleOptimizer)> {
         let path = self.directory.join(OPTIMIZER);
         let optimizer = optimizer
@@ -142,13 +214,11 @@ impl Checkpoint {
 
 /// Checkpoint directories in `out`, oldest first.
 fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?;
-    let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     let position = |path: &PathBuf| -> Option<(usize, usize)> {
         let (epoch, step) = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
         Some((epoch.parse().ok()?, step.parse().ok()?))
     };
-    let mut numbered: Vec<_> = paths
+    let mut numbered: Vec<_> = entries(out)?
         .into_iter()
         .filter_map(|path| Some((position(&path)?, path)))
         .collect();
@@ -156,11 +226,29 @@ fn checkpoints(out: &Path) -> Result<Vec<PathBuf>> {
     Ok(numbered.into_iter().map(|(_, path)| path).collect())
 }
 
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    entries.map(|entry| Ok(entry?.path())).collect()
 }
 
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
+fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_held_once_and_cleared_of_halves() {
+        let temp = tempfile::tempdir().unwrap();
+        let half = temp.path().join("new-epoch-001-00000");
+        fs::create_dir(&half).unwrap();
+        let held = Folder::hold(temp.path()).unwrap();
+        assert!(!half.exists());
+        let message = Folder::hold(temp.path()).err().unwrap().to_string();
+        assert!(message.starts_with("another process trains in "), "{message}");
+        drop(held);
+        Folder::hold(temp.path()).unwrap();
+    }
 }

@@ -13,6 +13,7 @@
 //! | [`train`] | the loop: objective, schedule, reports | yes |
 //! | [`device`] | where networks train: the CPU, GPUs | yes |
 //! | [`parallel`] | the gradients of a batch over several devices | yes |
+//! | [`settings`] | which settings of two runs differ, by the names of their flags | no |
 //! | [`checkpoint`] | a run on disk, resumed bit for bit | yes |
 //! | [`network`] | a trained network as plain numbers, which is all that [`export`] sees | no |
 //! | [`export`] | ONNX writing; [`mod@reference`] runs the file in tract | no |
@@ -25,6 +26,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod device;
 pub mod export;
+mod files;
 pub mod network;
 pub mod nn;
 pub mod ops;
@@ -35,4 +37,5 @@ pub mod progress;
 pub mod quant;
 pub mod reference;
 pub mod results;
+pub mod settings;
 pub mod train;

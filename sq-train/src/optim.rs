@@ -20,6 +20,20 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
+    /// Refuses settings that make no sense.
+    ///
+    /// # Errors
+    /// A momentum that is not a share.
+    pub fn check(&self) -> Result<()> {
+        if let Optimizer::Sgd { momentum } = self {
+            ensure!(
+                (0.0..1.0).contains(momentum),
+                "momentum {momentum} is not in 0..1: from 1 on steps never fade"
+            );
+        }
+        Ok(())
+    }
+
     /// A fresh optimizer. Weight decay is the quantizers' business, so that it touches weights alone and not scales, shapes or
     /// normalisations.
     pub fn init(self) -> ModuleOptimizer {
@@ -79,15 +93,25 @@ impl Schedule {
     }
 
     /// Refuses a course that makes no sense.
+    ///
+    /// # Errors
+    /// A rate, warm-up, step or factor out of its range.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.rate > 0.0 && self.rate.is_finite(),
             "learning rate {} is not positive",
             self.rate
         );
-        ensure!(self.warm_up >= 0.0, "{} epochs of warm-up", self.warm_up);
+        ensure!(
+            self.warm_up >= 0.0 && self.warm_up.is_finite(),
+            "{} epochs of warm-up: give 0 or a number of epochs",
+            self.warm_up
+        );
         if let Decay::Step { at, factor } = &self.decay {
-            ensure!(*factor > 0.0, "step factor {factor} is not positive");
+            ensure!(
+                *factor > 0.0 && factor.is_finite(),
+                "step factor {factor} is not a positive number"
+            );
             ensure!(
                 at.is_sorted() && at.iter().all(|at| (0.0..=1.0).contains(at)),
                 "steps {at:?} are not rising shares of the run between 0 and 1"
@@ -170,6 +194,11 @@ mod tests {
     #[test]
     fn senseless_courses_are_refused() {
         assert!(schedule(-1.0, Decay::Cosine).check().is_err());
+        assert!(schedule(f64::INFINITY, Decay::Cosine).check().is_err());
+        for momentum in [-0.1, 1.0, 50.0, f64::NAN] {
+            assert!(Optimizer::Sgd { momentum }.check().is_err(), "{momentum}");
+        }
+        assert!(Optimizer::Sgd { momentum: 0.9 }.check().is_ok());
         assert!(
             schedule(
                 0.0,

@@ -51,6 +51,9 @@ impl Worker {
     }
 
     /// Begins `job` on a copy of `net`.
+    ///
+    /// # Errors
+    /// A thread that has panicked.
     pub fn begin(&self, net: &Net, job: Job) -> Result<()> {
         // Off the training device and back: a plain clone would share the running statistics with `net`.
         let copy = net.valid().fork(&self.device.clone().without_autodiff()).train();
@@ -58,6 +61,9 @@ impl Worker {
     }
 
     /// What the job that was begun came to.
+    ///
+    /// # Errors
+    /// The job's own, or a thread that has panicked.
     pub fn end(&self) -> Result<Part> {
         self.parts.recv().map_err(|_| self.lost())?
     }

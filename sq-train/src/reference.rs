@@ -20,6 +20,9 @@ impl Reference {
     /// Loads a file's bytes for images of this shape, `batch` of them at a time.
     ///
     /// The model is typed but not optimised: tract 0.23.9's optimiser is wrong on DequantizeLinear, Softmax, QuantizeLinear.
+    ///
+    /// # Errors
+    /// Bytes that are no ONNX file, or one that tract does not run on images of this shape.
     pub fn new(bytes: &[u8], shape: [usize; 3], batch: usize) -> Result<Reference> {
         let [channels, rows, columns] = shape;
         let fact = InferenceFact::dt_shape(u8::datum_type(), [batch, channels, rows, columns]);
@@ -29,6 +32,9 @@ impl Reference {
     }
 
     /// Scores of the images, row after row; the last batch is filled up with black ones.
+    ///
+    /// # Errors
+    /// Images that the network does not take, or scores that are not f32.
     pub fn scores(&self, images: &[u8]) -> Result<Vec<f32>> {
         let [channels, rows, columns] = self.shape;
         let size = channels * rows * columns;
@@ -47,6 +53,9 @@ impl Reference {
 }
 
 /// Share of the images of `set` that the ONNX file at `path` classifies correctly.
+///
+/// # Errors
+/// A set without images, or a file that cannot be read or that tract does not run.
 pub fn accuracy(path: &Path, set: &Dataset) -> Result<f64> {
     ensure!(!set.is_empty(), "no images to measure with");
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

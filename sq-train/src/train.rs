@@ -1,15 +1,16 @@
 //! The training loop: cross-entropy plus the regulariser of Smart Quantization, one run and no search.
 
 use crate::arch::{Arch, Graph};
-use crate::checkpoint::{self, Checkpoint, Run};
+use crate::checkpoint::{Checkpoint, Folder, Run};
 use crate::data::{self, Augment, Dataset, Pixels, Split};
 use crate::device;
-use crate::nn::{ActivationConfig, Net, QuantConfig};
+use crate::nn::{ActivationConfig, ActivationKind, Net, QuantConfig};
 use crate::optim::{Optimizer, Ramp, Schedule};
 use crate::parallel::{self, Part, Worker};
 use crate::progress::Progress;
-use crate::quant::LayerReport;
+use crate::quant::{LayerReport, WeightKind};
 use crate::reference::hits;
+use crate::settings;
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -27,6 +28,9 @@ const EVAL_BATCH: usize = 500;
 /// Batches that the statistics of batch norms are averaged over after an epoch: 8,192 images at the usual size, for which a
 /// mean is off by a hundredth of a standard deviation.
 const STATISTICS_BATCHES: usize = 64;
+
+/// The remedy for values that are not finite.
+const SMALLER_STEPS: &str = "try a smaller --lr or a --warm-up";
 
 /// Settings of a run; on the CPU they determine its outcome bit for bit, with the data and the version of the trainer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,22 +72,62 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether a layer may be under Smart Quantization, which alone reads the settings of the regulariser.
+    pub fn is_regularised(&self) -> bool {
+        let sq = Some(WeightKind::Sq);
+        let mut own = self.arch.options().into_iter().map(|options| options.weights);
+        self.quant.method.weights() == WeightKind::Sq
+            || self.quant.first == sq
+            || self.quant.last == sq
+            || own.any(|weights| weights == sq)
+    }
+
+    /// The same settings with the usual value of each that no layer reads, so that runs that cannot differ have equal ones.
+    pub fn canonical(mut self) -> Config {
+        let usual = QuantConfig::sq();
+        if !self.is_regularised() {
+            (self.lambda_ramp, self.gamma_ramp) = (Ramp::Constant, Ramp::Constant);
+            self.quant = QuantConfig {
+                power: usual.power,
+                epsilon: usual.epsilon,
+                beta: usual.beta,
+                lambda: usual.lambda,
+                gamma: usual.gamma,
+                ..self.quant
+            };
+        }
+        if self.activations.kind != ActivationKind::Int8 {
+            self.activations.range = ActivationConfig::new(self.activations.kind).range;
+        }
+        self
+    }
+
     /// A fresh network for these settings.
+    ///
+    /// # Errors
+    /// Layers that do not fit each other or the images.
     pub fn net(&self, device: &Device) -> Result<Net> {
         Ok(Net::new(&self.graph()?, &self.quant, self.activations, device))
     }
 
     /// Shapes of the network.
+    ///
+    /// # Errors
+    /// Layers that do not fit each other or the images, with their lines.
     pub fn graph(&self) -> Result<Graph> {
         Graph::new(&self.arch, self.input, self.classes)
     }
 
     /// Refuses settings that cannot train on `split`.
-    fn check(&self, split: &Split) -> Result<()> {
+    ///
+    /// # Errors
+    /// The setting that makes no sense, or that does not fit the data.
+    pub fn check(&self, split: &Split) -> Result<()> {
         self.graph()?;
         self.quant.check()?;
         self.activations.check()?;
         self.schedule.check()?;
+        self.optimizer.check()?;
         for set in [&split.train, &split.test] {
             ensure!(
                 set.shape == self.input,
@@ -101,9 +145,21 @@ impl Config {
         ensure!(self.epochs > 0, "no epochs to train");
         ensure!(
             self.freeze_epochs <= self.epochs,
-            "{} frozen epochs of {}",
+            "{} frozen epochs of {}: give --freeze-epochs of at most as many, or more --epochs",
             self.freeze_epochs,
             self.epochs
+        );
+        ensure!(
+            self.schedule.warm_up <= self.epochs as f64,
+            "{} epochs of warm-up in a run of {}",
+            self.schedule.warm_up,
+            self.epochs
+        );
+        let [_, rows, columns] = self.input;
+        ensure!(
+            self.augment.shift < rows.min(columns),
+            "a shift by {} moves images of {rows}x{columns} pixels out of sight",
+            self.augment.shift
         );
         ensure!(
             self.batch > 1,
@@ -279,8 +335,15 @@ fn part(net: &Net, config: &Config, pixels: &[u8], labels: &[u16], device: &Devi
         .forward(scores.clone(), targets);
     let value = loss.clone().into_scalar::<f32>() as f64;
     if !value.is_finite() {
-        let place = net.first_not_finite(input).unwrap_or("the loss itself".into());
-        bail!("{place} is not finite; try a smaller --lr or a --warm-up");
+        // Outputs before statistics: those of all layers behind the first one are not finite either.
+        let place = net
+            .first_weights_not_finite()
+            .or_else(|| net.first_output_not_finite(input))
+            .or_else(|| net.first_not_finite());
+        bail!(
+            "{} not finite; {SMALLER_STEPS}",
+            place.unwrap_or("the loss itself is".into())
+        );
     }
     Ok(Part {
         loss: value,
@@ -295,8 +358,8 @@ fn part(net: &Net, config: &Config, pixels: &[u8], labels: &[u16], device: &Devi
 /// As soon as `stop` is set, the state is saved and the run ends with an error that says so.
 ///
 /// # Errors
-/// Settings that contradict each other or the data, a run in `out` that does not fit, a loss that is not finite (with the
-/// layer it comes from), a file that cannot be written, or what `observe` returns, which ends the run where it can be resumed.
+/// Settings that contradict each other or the data, a run in `out` that does not fit or that another process trains, a loss or
+/// at an epoch's end anything else that is not finite (with the layer it comes from), a file that cannot be written, or what `observe` returns, which ends the run where it can be resumed.
 pub fn train(
     run: &Run,
     split: &Split,
@@ -310,20 +373,27 @@ pub fn train(
     config.check(split)?;
     let mut position = Position::default();
     let mut stepper = Stepper::new(config, devices)?;
+    let folder;
     if resume {
+        Run::load(out)?; // a folder without a run is to stay as it is
+        folder = Folder::hold(out)?;
         let begun = Run::load(out)?;
+        let (was, now) = (begun.config.canonical(), config.clone().canonical());
         ensure!(
-            begun.config == *config,
-            "the run in {} was begun otherwise: {}",
+            was == now,
+            "the run in {} was begun otherwise ({}): give the same flags, or another --out. It was begun by: {}",
             out.display(),
+            settings::differences(&was, &now),
             begun.command
         );
         if let Some(checkpoint) = Checkpoint::find(out)? {
             (stepper.net, stepper.optimizer) = checkpoint.resume(stepper.optimizer, &stepper.device)?;
             position = checkpoint.position;
+            folder.write_metrics(&position.history)?;
         }
     } else {
-        run.begin(out)?;
+        folder = Folder::hold(out)?;
+        folder.begin(run)?;
     }
     if position == Position::default() {
         let first: Vec<usize> = data::shuffled(split.train.len(), config.seed, 1)
@@ -338,7 +408,8 @@ pub fn train(
         (stepper, finished) = run_epoch(stepper, config, &split.train, &mut position, stop)?;
         let epoch = position.history.len() + 1;
         if !finished {
-            checkpoint::save(out, &stepper.net, &stepper.optimizer, &position)?;
+            ensure_finite(&stepper.net, epoch)?;
+            folder.save(&stepper.net, &stepper.optimizer, &position)?;
             bail!(
                 "stopped in epoch {epoch} after {} steps; the state is saved: the same command with --resume goes on",
                 position.totals.steps
@@ -346,6 +417,7 @@ pub fn train(
         }
         let start = Instant::now();
         average_statistics(&mut stepper.net, config, &split.train, epoch, &stepper.device);
+        ensure_finite(&stepper.net, epoch)?;
         let totals = std::mem::take(&mut position.totals);
         let layers = stepper.net.reports();
         let report = EpochReport {
@@ -353,7 +425,8 @@ pub fn train(
             loss: totals.loss() / totals.steps as f64,
             penalty: layers.iter().map(|layer| layer.penalty as f64).sum(),
             train_accuracy: totals.hits as f64 / totals.images as f64,
-            test_accuracy: accuracy(&stepper.net.valid(), config, &split.test)?,
+            test_accuracy: accuracy(&stepper.net.valid(), config, &split.test)
+                .with_context(|| format!("epoch {epoch}"))?,
             learning_rate: config
                 .schedule
                 .at(epoch * totals.steps, config.epochs * totals.steps, totals.steps),
@@ -361,10 +434,18 @@ pub fn train(
             layers,
         };
         position.history.push(report);
-        checkpoint::save(out, &stepper.net, &stepper.optimizer, &position)?;
+        folder.save(&stepper.net, &stepper.optimizer, &position)?;
         observe(&position.history[epoch - 1])?;
     }
     Ok(stepper.net.valid().fork(&device::cpu()))
+}
+
+/// Refuses a network that has come to something not finite, which would train no further and which files cannot hold.
+fn ensure_finite(net: &Net, epoch: usize) -> Result<()> {
+    match net.first_not_finite() {
+        None => Ok(()),
+        Some(place) => bail!("epoch {epoch}: {place} not finite, and nothing of the epoch is saved; {SMALLER_STEPS}"),
+    }
 }
 
 /// Runs what is left of the epoch at `position`; returns whether it came to its end.
@@ -426,9 +507,17 @@ fn average_statistics(net: &mut Net, config: &Config, set: &Dataset, epoch: usiz
 }
 
 /// Share of the images of `set` that `net` (off the training device) classifies correctly.
+///
+/// # Errors
+/// A set without images, or scores that are not finite.
 pub fn accuracy(net: &Net, config: &Config, set: &Dataset) -> Result<f64> {
     ensure!(!set.is_empty(), "no images to measure with");
-    Ok(hits(&scores(net, config, &set.images), &set.labels) as f64 / set.len() as f64)
+    let scores = scores(net, config, &set.images);
+    ensure!(
+        scores.iter().all(|score| score.is_finite()),
+        "the scores of test images are not finite; {SMALLER_STEPS}"
+    );
+    Ok(hits(&scores, &set.labels) as f64 / set.len() as f64)
 }
 
 /// Scores of raw images, row after row, by `net` off the training device.

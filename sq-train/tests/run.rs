@@ -4,8 +4,8 @@
 
 use anyhow::{Result, bail};
 use onnx_protobuf::{Message, ModelProto};
-use sq_train::arch::{self, Arch, parse};
-use sq_train::checkpoint::{Checkpoint, Run};
+use sq_train::arch::{self, Arch, Kind, parse};
+use sq_train::checkpoint::{Checkpoint, Folder, Run};
 use sq_train::data::{Augment, Dataset, Normalise, Pixels, Source, Split};
 use sq_train::device::cpu;
 use sq_train::nn::{ActivationConfig, ActivationKind, Method, Net, QuantConfig, Range};
@@ -151,7 +151,7 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
     let mut run = run.clone();
     run.config.optimizer = optimizer;
     let name = format!("{optimizer:?}");
-    let (net, _) = straight(&run, split, &temp.join(format!("straight {name}")));
+    let (net, reports) = straight(&run, split, &temp.join(format!("straight {name}")));
     let out = temp.join(format!("resumed {name}"));
     let after_first = |report: &EpochReport| -> Result<()> {
         match report.epoch {
@@ -167,8 +167,13 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
         message.starts_with("stopped in epoch 2 after 1 steps; the state is saved"),
         "{message}"
     );
-    let position = Checkpoint::load(&out).unwrap().position;
+    let checkpoint = Checkpoint::load(&out).unwrap();
+    let position = &checkpoint.position;
     assert_eq!((position.history.len(), position.totals.steps), (1, 1));
+    the_card_tells_an_unfinished_epoch(&checkpoint);
+    // As a kill leaves them: a line cut short, half a checkpoint.
+    std::fs::write(out.join("metrics.jsonl"), "{\"epoch\": 1, \"lo").unwrap();
+    std::fs::create_dir(out.join("new-epoch-001-00002")).unwrap();
     let stop = never();
     let once_more = train::train(&run, split, &[cpu()], &out, true, &stop, |report| {
         stop.store(report.epoch == 3, Ordering::Relaxed);
@@ -180,8 +185,47 @@ fn resumed_equals_straight(run: &Run, optimizer: Optimizer, split: &Split, temp:
     let scores = |net: &Net| train::scores(net, &run.config, &split.test.images);
     assert_eq!(scores(&resumed), scores(&net));
     assert_eq!(Checkpoint::load(&out).unwrap().net().unwrap().reports(), net.reports());
-    let lines = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    assert_eq!(lines.lines().count(), 4);
+    assert_eq!(
+        timeless(&metrics(&out)),
+        timeless(&reports),
+        "every number but the seconds"
+    );
+    assert_eq!(metrics(&out), Checkpoint::load(&out).unwrap().position.history);
+    let mut names: Vec<String> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["epoch-004-00000", "lock", "metrics.jsonl", "run.json"]);
+}
+
+fn metrics(out: &Path) -> Vec<EpochReport> {
+    let text = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn timeless(reports: &[EpochReport]) -> Vec<EpochReport> {
+    let timeless = |report: &EpochReport| EpochReport {
+        seconds: 0.0,
+        ..report.clone()
+    };
+    reports.iter().map(timeless).collect()
+}
+
+/// Depths and zeros are those of the network in the file; accuracies, which were measured before, are left out.
+fn the_card_tells_an_unfinished_epoch(checkpoint: &Checkpoint) {
+    let net = checkpoint.net().unwrap();
+    let card = export::card(checkpoint, &net).unwrap();
+    let get = |key: &str| card.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value);
+    assert_eq!((get("sq.epochs"), get("sq.steps")), (Some("1"), Some("1")));
+    assert_eq!((get("sq.test_accuracy"), get("sq.train_accuracy")), (None, None));
+    let zeros: Vec<String> = net
+        .reports()
+        .iter()
+        .map(|l| format!("{}={:.4}", l.name, l.zeros))
+        .collect();
+    assert_eq!(get("sq.zeros"), Some(&*zeros.join(",")));
+    assert_eq!(get("sq.classes"), Some(r#"["a","b","c","d"]"#));
 }
 
 fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
@@ -194,8 +238,18 @@ fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
     assert!(message.contains("holds a run already"), "{message}");
     let mut other = run.clone();
     other.config.seed += 1;
+    other.config.quant.lambda = 0.3;
+    other.config.augment.flip = false;
     let message = error(&other, true);
-    assert!(message.contains("was begun otherwise"), "{message}");
+    assert!(
+        message.contains("was begun otherwise (--lambda 1, not 0.3; --flip on, not off; --seed 5, not 6)"),
+        "{message}"
+    );
+    let held = Folder::hold(&out).unwrap();
+    let message = error(run, true);
+    assert!(message.starts_with("another process trains in "), "{message}");
+    drop(held);
+    an_extended_sweep_finds_its_baselines(run, split, temp);
     other.config.quant.beta = 0.5;
     let message = error(&other, false);
     assert!(message.contains("beta 0.5 is not in"), "{message}");
@@ -205,6 +259,27 @@ fn refuses_what_does_not_fit(run: &Run, split: &Split, temp: &Path) {
     std::fs::write(&model, &bytes[..bytes.len() / 2]).unwrap();
     let damaged = Checkpoint::load(&out).unwrap().net().unwrap_err().to_string();
     assert!(damaged.contains("model.bpk is damaged"), "{damaged}");
+}
+
+/// A baseline does not read gamma and lambda, so that other values of them change nothing.
+fn an_extended_sweep_finds_its_baselines(run: &Run, split: &Split, temp: &Path) {
+    let mut run = run.clone();
+    let out = temp.join("baseline");
+    (run.config.quant.method, run.config.epochs, run.config.freeze_epochs) = (Method::Bwn, 1, 0);
+    straight(&run, split, &out);
+    run.config.quant.gamma = 0.5;
+    run.config.quant.lambda = 0.1;
+    train::train(&run, split, &[cpu()], &out, true, &never(), |_| {
+        panic!("it is finished")
+    })
+    .unwrap();
+    run.config.quant.last = Some(WeightKind::Sq);
+    let refused = train::train(&run, split, &[cpu()], &out, true, &never(), |_| Ok(()));
+    let message = refused.err().unwrap().to_string();
+    assert!(
+        message.contains("--last off, not sq; --lambda 1, not 0.1; --gamma 0.01, not 0.5"),
+        "{message}"
+    );
 }
 
 fn names_the_layer_that_is_not_finite(run: &Run, split: &Split, temp: &Path) {
@@ -218,25 +293,61 @@ fn names_the_layer_that_is_not_finite(run: &Run, split: &Split, temp: &Path) {
         "{message}"
     );
     assert!(
-        message.ends_with("is not finite; try a smaller --lr or a --warm-up"),
+        message.ends_with("not finite; try a smaller --lr or a --warm-up"),
         "{message}"
     );
+
+    // One step, whose own loss is fine; what it makes of the weights is seen at the epoch's end.
+    let out = temp.join("last step");
+    (run.config.epochs, run.config.freeze_epochs, run.config.batch) = (1, 0, split.train.len());
+    run.config.quant.method = Method::Bwn;
+    run.config.schedule.decay = Decay::Constant;
+    let refused = train::train(&run, split, &[cpu()], &out, false, &never(), |_| Ok(()));
+    let message = format!("{:#}", refused.unwrap_err());
+    assert!(
+        message.starts_with("epoch 1: the ") && message.contains("conv1"),
+        "{message}"
+    );
+    assert!(message.contains("nothing of the epoch is saved"), "{message}");
+    assert!(Checkpoint::find(&out).unwrap().is_none());
 }
 
 fn gamma_decides_the_depth(arch: &Arch, split: &Split, temp: &Path) {
-    let depths = |gamma: f32, power| -> Vec<Depth> {
+    let depths = |arch: &Arch, gamma: f32, power| -> Vec<Depth> {
         let mut run = run(arch.clone(), split, ActivationKind::Float);
         run.config.quant.gamma = gamma;
         run.config.quant.power = power;
         run.config.schedule.rate = 2e-2;
         run.config.epochs = 8;
-        let out = temp.join(format!("gamma {gamma} {power:?}"));
-        let (_, reports) = straight(&run, split, &out);
+        let out = tempfile::tempdir_in(temp).unwrap();
+        let (_, reports) = straight(&run, split, out.path());
         reports[7].layers.iter().map(|layer| layer.depth).collect()
     };
     for power in [Power::One, Power::Two] {
-        assert_eq!(depths(0.0, power), [Depth::Ternary; 4], "{power:?}");
-        assert_eq!(depths(10.0, power), [Depth::Binary; 4], "{power:?}");
+        assert_eq!(depths(arch, 0.0, power), [Depth::Ternary; 4], "{power:?}");
+        assert_eq!(depths(arch, 10.0, power), [Depth::Binary; 4], "{power:?}");
+        // Dear zeros in one layer alone, and free ones in one layer alone.
+        let mut mixed = arch.clone();
+        own_gamma(&mut mixed, 4, 10.0);
+        let expected = [Depth::Ternary, Depth::Binary, Depth::Ternary, Depth::Ternary];
+        assert_eq!(depths(&mixed, 0.0, power), expected, "{power:?}");
+        own_gamma(&mut mixed, 4, 0.0);
+        let expected = [Depth::Binary, Depth::Ternary, Depth::Binary, Depth::Binary];
+        assert_eq!(depths(&mixed, 10.0, power), expected, "{power:?}");
+    }
+    // Between the extremes one price for all ends mixed, for what a layer loses by a missing zero differs from layer to layer.
+    let between = depths(arch, 0.03, Power::One);
+    assert!(
+        between.contains(&Depth::Ternary) && between.contains(&Depth::Binary),
+        "{between:?}"
+    );
+}
+
+/// Gives the convolution at this place of the list a gamma of its own.
+fn own_gamma(arch: &mut Arch, at: usize, gamma: f32) {
+    match &mut arch.layers[at].kind {
+        Kind::Conv { options, .. } => options.gamma = Some(gamma),
+        other => panic!("no convolution: {other:?}"),
     }
 }
 

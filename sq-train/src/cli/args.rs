@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use sq_train::arch::Arch;
-use sq_train::data::{Augment, Normalise, Pixels, Source, Split};
+use sq_train::data::{self, Augment, Normalise, Pixels, Source, Split};
 use sq_train::device::Place;
 use sq_train::nn::{ActivationConfig, ActivationKind, Method, QuantConfig, Range};
 use sq_train::ops::Estimator;
@@ -53,9 +53,9 @@ pub struct TrainArgs {
     /// Passes over the training set.
     #[arg(long, default_value_t = 20)]
     pub epochs: usize,
-    /// Last epochs, in which the depth of every layer is frozen.
-    #[arg(long, default_value_t = 4)]
-    pub freeze_epochs: usize,
+    /// Last epochs, in which the depth of every layer is frozen; without it a fifth of them, at most 4.
+    #[arg(long)]
+    pub freeze_epochs: Option<usize>,
     /// Images per step.
     #[arg(long, default_value_t = 128)]
     pub batch: usize,
@@ -136,12 +136,19 @@ pub enum DecayArg {
 }
 
 impl DataArgs {
-    pub fn source(&self) -> Source {
-        Source {
+    /// What to read. Refuses `--size` and `--channels` where images have theirs already, and the flags would do nothing.
+    pub fn source(&self) -> Result<Source> {
+        let fixed = data::NAMES.contains(&&*self.data) || self.data.ends_with(".npz");
+        ensure!(
+            !fixed || self.size.is_none() && self.channels.is_none(),
+            "--size and --channels are for folders of images: leave them out, {} has its own",
+            self.data
+        );
+        Ok(Source {
             data: self.data.clone(),
             size: self.size,
-            channels: self.channels,
-        }
+            channels: self.channels.unwrap_or(3),
+        })
     }
 }
 
@@ -153,7 +160,11 @@ impl TrainArgs {
 
     /// The settings on this data.
     pub fn config(&self, split: &Split) -> Result<Config> {
-        ensure!(self.width > 0.0, "a width of {} leaves no network", self.width);
+        ensure!(
+            self.width > 0.0 && self.width.is_finite(),
+            "a --width of {} makes no network; 1 is the architecture's own",
+            self.width
+        );
         let arch = Arch::find(&self.arch)?;
         Ok(Config {
             arch: if self.width == 1.0 {
@@ -161,7 +172,7 @@ impl TrainArgs {
             } else {
                 arch.scaled(self.width)
             },
-            source: self.data.source(),
+            source: self.data.source()?,
             pixels: Pixels::fit(self.normalise, &split.train),
             input: split.train.shape,
             classes: split.classes.len(),
@@ -186,7 +197,7 @@ impl TrainArgs {
             lambda_ramp: self.lambda_ramp,
             gamma_ramp: self.gamma_ramp,
             epochs: self.epochs,
-            freeze_epochs: self.freeze_epochs,
+            freeze_epochs: self.freeze_epochs.unwrap_or((self.epochs / 5).min(4)),
             batch: self.batch,
             schedule: Schedule {
                 rate: self.lr,
@@ -212,7 +223,8 @@ impl TrainArgs {
             },
             limit: self.limit,
             seed: self.seed,
-        })
+        }
+        .canonical())
     }
 }
 

@@ -7,7 +7,7 @@ mod pictures;
 
 use anyhow::Result;
 use args::TrainArgs;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use sq_train::nn::Method;
 use sq_train::results::Format;
 use std::path::PathBuf;
@@ -105,8 +105,8 @@ enum Command {
 /// Runs to train: every combination. A baseline, which has neither gamma nor lambda, is trained once a seed.
 #[derive(Args, Clone)]
 struct GridArgs {
-    /// Methods.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Method::Sq])]
+    /// Methods; without them that of --method.
+    #[arg(long, value_enum, value_delimiter = ',')]
     methods: Vec<Method>,
     /// Values of gamma; without them that of --gamma.
     #[arg(long, value_delimiter = ',')]
@@ -141,9 +141,27 @@ struct DataArgs {
     /// Rows and columns to scale the images of a folder to, as 32x32.
     #[arg(long, value_parser = args::size)]
     size: Option<[usize; 2]>,
-    /// Channels to convert the images of a folder to: 1 or 3.
-    #[arg(long, default_value_t = 3)]
-    channels: usize,
+    /// Channels to convert the images of a folder to: 1 or 3 (the default).
+    #[arg(long)]
+    channels: Option<usize>,
+}
+
+impl Cli {
+    /// The command line of this process; ends it where the command line is wrong or asks for help.
+    pub fn read() -> Cli {
+        Cli::from_arg_matches(&commands_with_rules().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// All commands; a training flag of a table that trains nothing would have no effect, and is refused.
+fn commands_with_rules() -> clap::Command {
+    const OWN: [&str; 4] = ["folders", "format", "note", "train"];
+    Cli::command().mut_subcommand("table", |table| {
+        table.mut_args(|arg| match OWN.contains(&arg.get_id().as_str()) {
+            true => arg,
+            false => arg.requires("train"),
+        })
+    })
 }
 
 /// Runs the command.
@@ -161,11 +179,28 @@ pub fn run(cli: Cli) -> Result<()> {
             grid,
         } => {
             if train {
-                grid::train_all(&grid, Shard { index: 0, of: 1 }, &folders[0])?;
+                grid::train_and_table(&grid, &folders, format, note.as_deref())
+            } else {
+                grid::table(&folders, format, note.as_deref())
             }
-            grid::table(&folders, format, note.as_deref())
         }
         Command::Plot { folders, output, each } => pictures::plot(&folders, &output, each),
         Command::Bench { args, count, image } => commands::bench(&args, count, image),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_takes_training_flags_only_where_it_trains() {
+        let parse = |line: &str| commands_with_rules().try_get_matches_from(line.split_whitespace());
+        assert!(parse("sq-train table runs --format md --note x").is_ok());
+        assert!(parse("sq-train table runs --train --lr 0.1 --methods sq").is_ok());
+        for flag in ["--lr 0.1", "--methods sq", "--data mnist", "--flip"] {
+            let error = parse(&format!("sq-train table runs {flag}")).err().unwrap().to_string();
+            assert!(error.contains("--train"), "{flag}: {error}");
+        }
     }
 }

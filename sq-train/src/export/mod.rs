@@ -15,6 +15,7 @@ pub use card::{Card, card};
 
 use crate::arch::Window;
 use crate::data::Pixels;
+use crate::files;
 use crate::network::{Function, Network, Stage};
 use crate::nn::Net;
 use crate::quant::{Depth, Plain};
@@ -24,7 +25,6 @@ use anyhow::{Context, Result, ensure};
 use onnx::{Attribute, Graph};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::fs;
 use std::path::Path;
 
 /// Images in the check of an exported file.
@@ -46,15 +46,8 @@ pub fn export(net: &Net, config: &Config, card: &Card, path: &Path) -> Result<()
     let bytes = encode(&network, &config.pixels, card)?;
     check(net, config, &network, &bytes)
         .context("the exported file does not agree with the trainer; nothing was written")?;
-    let name = path
-        .file_name()
-        .with_context(|| format!("{} names no file", path.display()))?;
-    let part = path.with_file_name(format!("{}.part", name.display()));
-    let written = fs::write(&part, &bytes).and_then(|()| fs::rename(&part, path));
-    written.with_context(|| {
-        let _ = fs::remove_file(&part); // may not exist; the first error is the one to tell
-        format!("cannot write {}", path.display())
-    })
+    ensure!(path.file_name().is_some(), "{} names no file", path.display());
+    files::write(path, &bytes)
 }
 
 /// Runs the file in tract on generated images and compares the scores with the trainer's.
@@ -92,8 +85,8 @@ fn drawings([channels, rows, columns]: [usize; 3], count: usize) -> Vec<u8> {
         for _ in 0..6 {
             let (y, x) = (rng.random_range(0..rows), rng.random_range(0..columns));
             let (height, width, ink) = (
-                rng.random_range(1..=rows / 3),
-                rng.random_range(1..=columns / 3),
+                rng.random_range(1..=(rows / 3).max(1)),
+                rng.random_range(1..=(columns / 3).max(1)),
                 rng.random(),
             );
             for row in plane.chunks_mut(columns).skip(y).take(height) {
@@ -105,6 +98,9 @@ fn drawings([channels, rows, columns]: [usize; 3], count: usize) -> Vec<u8> {
 }
 
 /// The bytes of the ONNX file.
+///
+/// # Errors
+/// A message that protobuf cannot encode.
 pub fn encode(network: &Network, pixels: &Pixels, card: &Card) -> Result<Vec<u8>> {
     let mut graph = Graph::default();
     let mut values: Vec<String> = Vec::new();
@@ -296,4 +292,16 @@ fn add_activation(graph: &mut Graph, name: &str, function: Function, input: &str
 
 fn output(name: &str) -> String {
     format!("{name}.out")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_images_can_be_drawn() {
+        for shape in [[1, 1, 1], [3, 2, 2], [1, 1, 40]] {
+            assert_eq!(drawings(shape, 5).len(), 5 * shape.iter().product::<usize>());
+        }
+    }
 }

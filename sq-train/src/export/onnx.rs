@@ -124,6 +124,9 @@ impl Graph {
     }
 
     /// The file, with input `image` (uint8, the batch symbolic), output `scores` (f32) and the card as metadata.
+    ///
+    /// # Errors
+    /// A message that protobuf cannot encode.
     pub fn encode(self, name: &str, image: [usize; 3], classes: usize, card: &Card) -> Result<Vec<u8>> {
         let graph = GraphProto {
             name: name.into(),

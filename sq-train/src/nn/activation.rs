@@ -73,6 +73,9 @@ impl ActivationConfig {
     }
 
     /// Refuses settings that contradict each other.
+    ///
+    /// # Errors
+    /// An estimator that the kind of activation does not have.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.estimator == Estimator::Hardtanh || self.kind == ActivationKind::Binary,

@@ -1,7 +1,7 @@
 //! Settings of quantisation for a whole network, and the rule that each layer gets by them.
 
 use crate::arch::Options;
-use crate::quant::{BETA_MAX, BETA_MIN, Granularity, Power, Rule, Scale, WeightKind};
+use crate::quant::{BETA_MAX, BETA_MIN, Depth, Granularity, Power, Rule, Scale, SqShape, WeightKind};
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -24,7 +24,8 @@ impl Method {
     /// All, in the table's order.
     pub const ALL: [Method; 4] = [Method::Float, Method::Bwn, Method::Twn, Method::Sq];
 
-    fn weights(self) -> WeightKind {
+    /// What the weights of a layer become where nothing else is said.
+    pub fn weights(self) -> WeightKind {
         match self {
             Method::Float => WeightKind::Float,
             Method::Bwn => WeightKind::Binary,
@@ -116,6 +117,9 @@ impl QuantConfig {
     }
 
     /// Refuses settings that make no sense.
+    ///
+    /// # Errors
+    /// A shape, weight or threshold out of its range.
     pub fn check(&self) -> Result<()> {
         ensure!(
             (BETA_MIN..=BETA_MAX).contains(&self.beta),
@@ -134,6 +138,13 @@ impl QuantConfig {
                 "{name} {value} is negative or not finite"
             );
         }
+        let least = SqShape::new(1.0, BETA_MAX, self.power, self.epsilon);
+        ensure!(
+            least.depth() == Depth::Binary,
+            "epsilon {} is not above {:.4}, the least threshold of a shape at this power: no layer could become binary",
+            self.epsilon,
+            least.delta()
+        );
         Ok(())
     }
 }
@@ -179,6 +190,8 @@ mod tests {
         assert!(with(|c| c.beta = 0.5).starts_with("beta 0.5 is not in"));
         assert_eq!(with(|c| c.gamma = -1.0), "gamma -1 is negative or not finite");
         assert_eq!(with(|c| c.lambda = f32::NAN), "lambda NaN is negative or not finite");
+        let never = with(|c| (c.power, c.epsilon) = (Power::Two, 0.03));
+        assert!(never.starts_with("epsilon 0.03 is not above 0.0307"), "{never}");
         assert!(QuantConfig::sq().check().is_ok());
     }
 }

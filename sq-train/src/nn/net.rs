@@ -2,7 +2,7 @@
 
 use super::{Activation, ActivationConfig, Conv, Dense, Norm, QuantConfig};
 use crate::arch::{Graph, Node, Op, Options};
-use crate::network::{Network, Stage, Step};
+use crate::network::{Function, Network, Stage, Step};
 use crate::quant::{LayerReport, Quantizer};
 use burn::module::{Module, Param};
 use burn::tensor::module::{avg_pool2d, max_pool2d};
@@ -267,15 +267,57 @@ impl Net {
             .collect()
     }
 
-    /// The first layer with a latent weight, or else the first whose output on these images, is not finite.
-    pub fn first_not_finite(&self, images: Tensor<4>) -> Option<String> {
-        if let Some((name, _)) = self.latent().iter().find(|(_, w)| w.iter().any(|w| !w.is_finite())) {
-            return Some(format!("the weights of {name}"));
+    /// The first layer with something that is not finite among what it has learned or measured, in words that go on with "not
+    /// finite".
+    pub fn first_not_finite(&self) -> Option<String> {
+        let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+        if let Some(place) = self.first_weights_not_finite() {
+            return Some(place);
         }
+        for layer in self.reports() {
+            let learned = [
+                ("scale", Some(layer.mu)),
+                ("threshold", Some(layer.delta)),
+                ("shape", layer.beta),
+                ("regulariser", Some(layer.penalty)),
+            ];
+            if let Some((what, _)) = learned.iter().find(|(_, value)| value.is_some_and(|v| !v.is_finite())) {
+                return Some(format!("the {what} of {} is", layer.name));
+            }
+        }
+        let not_finite = |stage: &Stage| match stage {
+            Stage::Conv { bias: Some(bias), .. } | Stage::Dense { bias: Some(bias), .. } if !finite(bias) => {
+                Some("the biases of")
+            }
+            Stage::BatchNorm {
+                gamma,
+                beta,
+                mean,
+                variance,
+                ..
+            } if ![gamma, beta, mean, variance].into_iter().all(|values| finite(values)) => Some("the values of"),
+            Stage::Activation(Function::Int8 { scale }) if !scale.is_finite() => Some("the range and steps of"),
+            _ => None,
+        };
+        let mut steps = self.network().steps.into_iter();
+        steps.find_map(|step| Some(format!("{} {} are", not_finite(&step.stage)?, step.name)))
+    }
+
+    /// The first layer with a latent weight that is not finite, in words that go on with "not finite".
+    pub fn first_weights_not_finite(&self) -> Option<String> {
+        let latent = self.latent();
+        let (name, _) = latent
+            .iter()
+            .find(|(_, weights)| weights.iter().any(|w| !w.is_finite()))?;
+        Some(format!("the weights of {name} are"))
+    }
+
+    /// The first node whose output on these images is not finite, in words that go on with "not finite".
+    pub fn first_output_not_finite(&self, images: Tensor<4>) -> Option<String> {
         let mut found = None;
         self.trace(images, |node, value| {
             if found.is_none() && !value.is_finite() {
-                found = Some(format!("the output of {}", node.name));
+                found = Some(format!("the output of {} is", node.name));
             }
         });
         found

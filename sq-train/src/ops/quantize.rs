@@ -12,7 +12,7 @@
 //! | ternary activations | 1 where `\|x\| <= 1` | rectangular window of Deng et al., "GXNOR-Net", arXiv 1705.09283, `r = a = 1/2` |
 //! | int8 activations | 1 where `0 < x < top`; of `top`: 1 where `x >= top` | Choi et al., "PACT", arXiv 1805.06085 |
 
-use crate::quant::{Cut, Power, Rule, Scale, WeightKind};
+use crate::quant::{Cut, Power, Rule, Scale, WeightKind, sign_or_zero};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -208,16 +208,6 @@ impl Pass {
     }
 }
 
-fn sign_or_zero(x: f32) -> f32 {
-    if x > 0.0 {
-        1.0
-    } else if x < 0.0 {
-        -1.0
-    } else {
-        0.0
-    }
-}
-
 /// How an activation is quantised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
@@ -309,6 +299,7 @@ fn sum2(x: &[f32], z: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quant::Depth;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
@@ -426,7 +417,12 @@ mod tests {
                     let pull = shape.pull(w[i]);
                     let through = if w[i].abs() <= CLIP * mu[0] { g[i] } else { 0.0 };
                     assert!((got.w[i] - through - scale * pull.dw).abs() < 1e-6);
-                    dmu += (g[i] * shape.level(w[i]) + scale * pull.dmu) as f64;
+                    let level = match shape.depth() {
+                        Depth::Ternary if w[i].abs() <= shape.delta() => 0.0,
+                        _ if w[i] < 0.0 => -1.0,
+                        _ => 1.0,
+                    };
+                    dmu += (g[i] * level + scale * pull.dmu) as f64;
                     dbeta += (scale * pull.dbeta) as f64;
                 }
                 let cot = rule.lambda * rule.gamma / beta.sin().powi(2);

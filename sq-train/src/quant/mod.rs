@@ -14,4 +14,5 @@ mod sq;
 pub use quantizer::{LayerReport, Plain, Quantizer, clamp};
 pub use rule::{Cut, Granularity, Rule, Scale, WeightKind};
 pub(crate) use rule::{LLOYD_STEPS, TWN_THRESHOLD};
+pub(crate) use sq::sign_or_zero;
 pub use sq::{BETA_MAX, BETA_MIN, Depth, Power, Pull, SqShape};

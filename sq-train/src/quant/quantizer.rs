@@ -54,7 +54,7 @@ impl Quantizer {
     }
 
     /// The quantised weights. Their gradient passes straight through to the latent ones; on a training device the
-    /// gradient of the layer's [`penalty`](Quantizer::penalty) is added on the way, so that it needs no term in the loss.
+    /// gradient of the layer's [`penalty`](ops::penalty) is added on the way, so that it needs no term in the loss.
     pub fn apply<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         if self.rule.kind == WeightKind::Float && self.rule.decay == 0.0 {
             return latent;
@@ -70,11 +70,6 @@ impl Quantizer {
     /// The present shape; pi/4 where the layer has none.
     pub fn beta(&self) -> f32 {
         self.angle.as_ref().map_or(BETA_MIN, |angle| angle.val().into_scalar())
-    }
-
-    /// The layer's part of the objective: `lambda (mean R(w) + gamma |cot(beta)|)`; 0 but under Smart Quantization.
-    pub fn penalty<const D: usize>(&self, latent: &Tensor<D>) -> f32 {
-        ops::penalty(&self.rule, &values(latent), &self.mus(), self.beta())
     }
 
     /// The quantised weights as levels and scales.

@@ -250,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn levels_jump_at_the_threshold_and_a_binary_zero_is_positive() {
+        let sq = rule(WeightKind::Sq, 1, Scale::Learned);
+        let level = |beta: f32, w: f32| sq.cuts(&[w], &[0.5], beta)[0].level(w);
+        let ternary = [-9.0, -0.2501, -0.25, -0.0, 0.0, 0.25, 0.2501, 9.0].map(|w| level(BETA_MIN, w));
+        assert_eq!(ternary, [-1.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(
+            [-1e-9, -0.0, 0.0, 1e-9].map(|w| level(BETA_MAX, w)),
+            [-1.0, 1.0, 1.0, 1.0]
+        );
+    }
+
+    #[test]
     fn every_channel_has_its_own_scale_and_learned_ones_are_taken() {
         let w = [1.0, -1.0, 3.0, -5.0];
         let mus = |scale| -> Vec<f32> {
