@@ -3,52 +3,71 @@
 use crate::checkpoint::{Checkpoint, Run};
 use crate::nn::{ActivationKind, Method};
 use crate::quant::{Depth, Granularity, LayerReport};
+use crate::settings::{self, Setting};
 use crate::train::{Config, EpochReport};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// A run in a result folder.
-pub struct Finished {
+/// A run in a result folder: finished, or as far as it has come.
+pub struct Gathered {
     /// The run's folder.
     pub path: PathBuf,
     /// What it was begun with.
     pub run: Run,
-    /// Reports of its epochs, all of them.
+    /// Reports of its finished epochs.
     pub history: Vec<EpochReport>,
 }
 
-impl Finished {
-    /// The last epoch's report.
+impl Gathered {
+    /// Whether all its epochs are done.
+    pub fn is_finished(&self) -> bool {
+        self.history.len() == self.run.config.epochs
+    }
+
+    /// The last epoch's report; the run must have finished one.
     pub fn last(&self) -> &EpochReport {
         &self.history[self.history.len() - 1]
     }
 }
 
-/// The finished runs in `folders` and the folders below them, in the order of their paths; with the number of unfinished ones.
+/// The finished runs in `folders` and the folders below them, in the order of their paths; with the number of unfinished ones. A run
+/// that two of the folders lead to counts once.
 ///
 /// # Errors
 /// A folder that cannot be listed, or a run that cannot be read.
-pub fn gather(folders: &[PathBuf]) -> Result<(Vec<Finished>, usize)> {
+pub fn gather(folders: &[PathBuf]) -> Result<(Vec<Gathered>, usize)> {
+    let (finished, begun): (Vec<Gathered>, Vec<Gathered>) =
+        gather_all(folders)?.into_iter().partition(Gathered::is_finished);
+    Ok((finished, begun.len()))
+}
+
+/// As [`gather`], with the unfinished runs, whose histories are shorter, among the others.
+///
+/// # Errors
+/// A folder that cannot be listed, or a run that cannot be read.
+pub fn gather_all(folders: &[PathBuf]) -> Result<Vec<Gathered>> {
     let mut paths = Vec::new();
     for folder in folders {
         find(folder, &mut paths)?;
     }
-    let (mut finished, mut unfinished) = (Vec::new(), 0);
+    let mut seen = HashSet::new();
+    let mut runs = Vec::new();
     for path in paths {
-        match Checkpoint::find(&path)? {
-            Some(checkpoint) if checkpoint.position.history.len() == checkpoint.run.config.epochs => {
-                finished.push(Finished {
-                    path,
-                    run: checkpoint.run,
-                    history: checkpoint.position.history,
-                });
-            }
-            _ => unfinished += 1,
+        let place = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?;
+        if !seen.insert(place) {
+            continue;
         }
+        let (run, history) = match Checkpoint::find(&path)? {
+            Some(checkpoint) => (checkpoint.run, checkpoint.position.history),
+            None => (Run::load(&path)?, vec![]),
+        };
+        runs.push(Gathered { path, run, history });
     }
-    Ok((finished, unfinished))
+    Ok(runs)
 }
 
 fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -106,33 +125,20 @@ pub struct Row {
 }
 
 /// Rows of the table: one per group of runs that differ in nothing but their seed, in the order of network, data, activations,
-/// method and gamma; then what was published for the networks among them, of whatever width.
-pub fn rows(runs: &[Finished]) -> Result<Vec<Row>> {
+/// method and gamma; then what was published for the networks among them, of whatever width. A run that lies in two folders counts
+/// once.
+///
+/// # Errors
+/// No runs, or two of equal settings and seed that came to something different.
+pub fn rows(runs: &[Gathered]) -> Result<Vec<Row>> {
     ensure!(!runs.is_empty(), "no finished runs");
-    type Key = (String, String, ActivationKind, Method, String);
-    let mut groups: BTreeMap<Key, Vec<&Finished>> = BTreeMap::new();
-    for run in runs {
-        let config = &run.run.config;
-        let same_but_seed = Config {
-            seed: 0,
-            ..config.clone()
-        };
-        // Zero-padded, so that gammas sort as numbers.
-        let rest = format!(
-            "{:012.6} {}",
-            config.quant.gamma,
-            serde_json::to_string(&same_but_seed)?
-        );
-        let key = (
-            config.arch.name.clone(),
-            config.source.data.clone(),
-            config.activations.kind,
-            config.quant.method,
-            rest,
-        );
-        groups.entry(key).or_default().push(run);
-    }
-    let mut rows: Vec<Row> = groups.values().map(|runs| row(runs)).collect();
+    let groups = groups(runs)?;
+    let configs: Vec<Config> = groups.iter().map(|group| settled(group[0])).collect();
+    let mut rows: Vec<Row> = groups
+        .iter()
+        .zip(remarks(&configs))
+        .map(|(group, remark)| row(group, remark))
+        .collect();
     for published in PUBLISHED {
         if rows
             .iter()
@@ -144,19 +150,119 @@ pub fn rows(runs: &[Finished]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Runs of equal settings but their seeds, in the table's order.
+fn groups(runs: &[Gathered]) -> Result<Vec<Vec<&Gathered>>> {
+    type Key = (String, String, ActivationKind, Method, String);
+    let mut groups: BTreeMap<Key, Vec<&Gathered>> = BTreeMap::new();
+    for run in runs {
+        let config = settled(run);
+        let same_but_seed = Config {
+            seed: 0,
+            ..config.clone()
+        };
+        // Zero-padded, so that gammas sort as numbers.
+        let rest = format!(
+            "{:012.6} {}",
+            config.quant.gamma,
+            serde_json::to_string(&same_but_seed)?
+        );
+        let key = (
+            config.arch.name,
+            config.source.data,
+            config.activations.kind,
+            config.quant.method,
+            rest,
+        );
+        let group = groups.entry(key).or_default();
+        match group.iter().find(|other| other.run.config.seed == config.seed) {
+            None => group.push(run),
+            Some(other) => ensure!(
+                other.last().layers == run.last().layers && other.last().test_accuracy == run.last().test_accuracy,
+                "{} and {} have equal settings and seeds and came to something different: leave one out",
+                other.path.display(),
+                run.path.display()
+            ),
+        }
+    }
+    Ok(groups.into_values().collect())
+}
+
+fn settled(run: &Gathered) -> Config {
+    run.run.config.clone().canonical()
+}
+
+/// What sets each of these settings apart from the others in the table, beside what has a column: always the epochs and the images,
+/// and every setting in which those on one network and data differ.
+fn remarks(configs: &[Config]) -> Vec<String> {
+    let all: Vec<Vec<Setting>> = configs.iter().map(settings::of).collect();
+    let alike = |a: &Config, b: &Config| a.arch.name == b.arch.name && a.source.data == b.source.data;
+    let remark = |(config, own): (&Config, &Vec<Setting>)| {
+        let mut parts = vec![format!("{} epochs", config.epochs)];
+        if let Some(limit) = config.limit {
+            parts.push(format!("{limit} images"));
+        }
+        if config.quant.granularity == Granularity::Channel && config.quant.method != Method::Float {
+            parts.push("scales per channel".into());
+        }
+        let others = || configs.iter().zip(&all).filter(|(other, _)| alike(config, other));
+        for (i, (flag, value)) in own.iter().enumerate() {
+            let differs = others().any(|(_, other)| other[i].1 != *value);
+            match value {
+                Some(value) if differs && has_no_column(flag) && is_read(config, flag) => {
+                    parts.push(if value == "on" {
+                        flag.to_string()
+                    } else {
+                        format!("{flag} {value}")
+                    });
+                }
+                _ => {}
+            }
+        }
+        parts.join(", ")
+    };
+    configs.iter().zip(&all).map(remark).collect()
+}
+
+/// Whether the table shows a setting nowhere else.
+fn has_no_column(flag: &str) -> bool {
+    const SHOWN: [&str; 10] = [
+        "arch",
+        "data",
+        "method",
+        "activations",
+        "gamma",
+        "epochs",
+        "limit",
+        "granularity",
+        "seed",
+        "image",
+    ];
+    !SHOWN.contains(&flag)
+}
+
+/// Whether the run depends on a setting at all.
+fn is_read(config: &Config, flag: &str) -> bool {
+    match flag {
+        "lambda" | "lambda-ramp" | "gamma-ramp" | "beta" | "epsilon" | "power" => config.is_regularised(),
+        "range" => config.activations.kind == ActivationKind::Int8,
+        "estimator" => config.activations.kind == ActivationKind::Binary,
+        _ => true,
+    }
+}
+
 /// Whether a network is the named one, of whatever width.
 fn is_a(network: &str, name: &str) -> bool {
     let width = network.strip_prefix(name);
     width.is_some_and(|width| width.is_empty() || width.starts_with("-x"))
 }
 
-fn row(runs: &[&Finished]) -> Row {
+fn row(runs: &[&Gathered], remark: String) -> Row {
     let config = &runs[0].run.config;
-    let sq = config.quant.method == Method::Sq;
-    let mean = |value: &dyn Fn(&Finished) -> f64| runs.iter().map(|run| value(run)).sum::<f64>() / runs.len() as f64;
+    let sq = config.is_regularised();
+    let mean = |value: &dyn Fn(&Gathered) -> f64| runs.iter().map(|run| value(run)).sum::<f64>() / runs.len() as f64;
     let accuracy = mean(&|run| run.last().test_accuracy);
     let squares = mean(&|run| (run.last().test_accuracy - accuracy).powi(2));
-    let weights = |run: &Finished| run.last().layers.iter().map(|l| l.weights).sum::<usize>() as f64;
+    let weights = |run: &Gathered| run.last().layers.iter().map(|l| l.weights).sum::<usize>() as f64;
     let mut depths: Vec<String> = runs.iter().map(|run| letters(&run.last().layers)).collect();
     depths.sort();
     depths.dedup();
@@ -167,7 +273,7 @@ fn row(runs: &[&Finished]) -> Row {
         activations: config.activations.kind.to_string(),
         gamma: sq.then_some(config.quant.gamma),
         lambda: sq.then_some(config.quant.lambda),
-        remark: remark(config),
+        remark,
         seeds: runs.len(),
         accuracy,
         deviation: (runs.len() > 1).then(|| (squares * runs.len() as f64 / (runs.len() - 1) as f64).sqrt()),
@@ -201,17 +307,6 @@ fn letters(layers: &[LayerReport]) -> String {
         Depth::Float => 'f',
     };
     layers.iter().map(letter).collect()
-}
-
-fn remark(config: &Config) -> String {
-    let mut parts = vec![format!("{} epochs", config.epochs)];
-    if let Some(limit) = config.limit {
-        parts.push(format!("{limit} images"));
-    }
-    if config.quant.granularity == Granularity::Channel && config.quant.method != Method::Float {
-        parts.push("scales per channel".into());
-    }
-    parts.join(", ")
 }
 
 /// Network, data, method, accuracy in percent: table 2 of Ternary Weight Networks (arXiv 1605.04711), float activations.
@@ -275,6 +370,9 @@ const HEADINGS: [&str; 12] = [
 const NUMBERS: std::ops::RangeInclusive<usize> = 4..=9;
 
 /// The table; text and Markdown end with a line on how to read it, and with `note` where there is one.
+///
+/// # Errors
+/// None but those of writing JSON.
 pub fn table(rows: &[Row], format: Format, note: Option<&str>) -> Result<String> {
     if format == Format::Json {
         return Ok(serde_json::to_string_pretty(&serde_json::json!({ "rows": rows, "note": note }))? + "\n");

@@ -1,6 +1,6 @@
 //! The course of a run: loss and accuracy, and the shape of every layer.
 
-use super::{FONT, HEADING, Mark, PALETTE, Picture, TEXT, colour, failed, legend, range};
+use super::{FONT, Mark, PALETTE, Picture, TEXT, colour, failed, headed, height, labels, legend, range};
 use crate::quant::{BETA_MAX, BETA_MIN, Power};
 use crate::train::EpochReport;
 use anyhow::Result;
@@ -21,7 +21,7 @@ impl Picture for Course<'_> {
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
-        let area = area.titled(&self.title, (FONT, HEADING)).map_err(failed)?;
+        let area = headed(area, &self.title)?;
         let (left, rest) = area.split_horizontally(430);
         let (right, side) = rest.split_horizontally(430);
         let [loss, train, test] = [PALETTE[6], PALETTE[1], PALETTE[0]];
@@ -71,51 +71,56 @@ impl Betas<'_> {
         };
         tan.atan()
     }
+
+    fn names(&self) -> Vec<&str> {
+        let first = self.history.first();
+        first.map_or(vec![], |report| learned(report).map(|(name, _)| name).collect())
+    }
+
+    /// The legend: the dashed line, then every layer.
+    fn entries(&self) -> Vec<(Mark, String)> {
+        let names = self.names();
+        let mut entries = vec![(Mark::Dashes(BLACK), format!("binary above {:.3}", self.edge()))];
+        entries.extend(
+            names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| (Mark::Line(colour(i, names.len())), name.to_string())),
+        );
+        entries
+    }
 }
 
 impl Picture for Betas<'_> {
     fn size(&self) -> (u32, u32) {
-        (900, 460)
+        (900, height(&self.entries(), 460))
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
-        let area = area.titled(&self.title, (FONT, HEADING)).map_err(failed)?;
+        let area = headed(area, &self.title)?;
         let (left, side) = area.split_horizontally(680);
-        let learned = |report: &EpochReport| -> Vec<(String, f32)> {
-            report
-                .layers
-                .iter()
-                .filter_map(|l| Some((l.name.clone(), l.beta?)))
-                .collect()
-        };
-        let names: Vec<String> = self
-            .history
-            .first()
-            .map_or(vec![], learned)
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        let lines: Vec<(Vec<(f64, f64)>, RGBColor)> = (0..names.len())
+        let count = self.names().len();
+        let lines: Vec<(Vec<(f64, f64)>, RGBColor)> = (0..count)
             .map(|i| {
                 let points = self
                     .history
                     .iter()
-                    .map(|report| (report.epoch as f64, f64::from(learned(report)[i].1)));
-                (points.collect(), colour(i, names.len()))
+                    .filter_map(|report| Some((report.epoch as f64, f64::from(learned(report).nth(i)?.1))));
+                (points.collect(), colour(i, count))
             })
             .collect();
-        let edge = self.edge();
-        let bounds = Some((f64::from(BETA_MIN) - 0.03, f64::from(BETA_MAX) + 0.03, edge));
+        let bounds = Some((f64::from(BETA_MIN) - 0.03, f64::from(BETA_MAX) + 0.03, self.edge()));
         chart(&left, "epoch", "beta: pi/4 ternary ... pi/2 binary", &lines, bounds)?;
-        let mut entries: Vec<(Mark, String)> = vec![(Mark::Dashes(BLACK), format!("binary above {edge:.3}"))];
-        entries.extend(
-            names
-                .into_iter()
-                .zip(&lines)
-                .map(|(name, (_, colour))| (Mark::Line(*colour), name)),
-        );
-        legend(&side, 30, &entries)
+        legend(&side, 30, &self.entries())
     }
+}
+
+/// Names and shapes of the layers that have a shape.
+fn learned(report: &EpochReport) -> impl Iterator<Item = (&str, f32)> {
+    report
+        .layers
+        .iter()
+        .filter_map(|layer| Some((&*layer.name, layer.beta?)))
 }
 
 /// Lines over epochs; `bounds` are the vertical range and a dashed line in it.
@@ -137,7 +142,7 @@ fn chart<B: DrawingBackend>(
         .margin(12)
         .x_label_area_size(40)
         .y_label_area_size(62)
-        .build_cartesian_2d(xs.clone(), ys)
+        .build_cartesian_2d(xs.clone(), ys.clone())
         .map_err(failed)?;
     chart
         .configure_mesh()
@@ -151,7 +156,7 @@ fn chart<B: DrawingBackend>(
                 String::new()
             }
         })
-        .y_label_formatter(&|value| format!("{value:.2}"))
+        .y_label_formatter(&labels(&ys))
         .label_style((FONT, TEXT))
         .light_line_style(WHITE)
         .draw()

@@ -11,10 +11,12 @@ pub use course::{Betas, Course};
 pub use memory::Memory;
 pub use weights::Weights;
 
+use crate::files;
 use anyhow::{Context, Result, anyhow};
 use image::{ExtendedColorType, ImageFormat};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 use std::fmt::Display;
 use std::path::Path;
@@ -34,6 +36,9 @@ const FONT: &str = "sans-serif";
 const TEXT: u32 = 15;
 const HEADING: u32 = 18;
 
+/// About the width of a character of a heading, in pixels.
+const HEADING_ADVANCE: usize = 9;
+
 /// Height of a legend's line.
 const LINE: i32 = 20;
 
@@ -43,6 +48,9 @@ pub trait Picture {
     fn size(&self) -> (u32, u32);
 
     /// Draws onto an empty white area of that size.
+    ///
+    /// # Errors
+    /// Those of the drawing library.
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()>;
 }
 
@@ -60,7 +68,7 @@ pub fn save(picture: &impl Picture, directory: &Path, stem: &str) -> Result<()> 
     let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
     paint(picture, area)?;
     let path = directory.join(format!("{stem}.svg"));
-    std::fs::write(&path, svg).with_context(|| format!("cannot write {}", path.display()))?;
+    files::write(&path, svg.as_bytes())?;
 
     let mut pixels = vec![0u8; width as usize * height as usize * 3];
     let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
@@ -100,10 +108,13 @@ enum Mark {
     Square(RGBColor),
 }
 
+/// Characters of a legend's line: what fits the column of 300 pixels beside a chart.
+const LEGEND_COLUMNS: usize = 38;
+
 /// Draws a legend down the left side of `area`, from `top`.
 fn legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, top: i32, entries: &[(Mark, String)]) -> Result<()> {
-    for (i, (mark, text)) in entries.iter().enumerate() {
-        let y = top + LINE * i as i32;
+    let mut y = top;
+    for (mark, text) in entries {
         let line = |from: i32, to: i32, colour: RGBColor| {
             area.draw(&PathElement::new([(from, y), (to, y)], colour.stroke_width(2)))
                 .map_err(failed)
@@ -117,10 +128,76 @@ fn legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, top: i32, entries: &[
                     .map_err(failed)?;
             }
         }
-        area.draw(&Text::new(text.clone(), (34, y - 6), (FONT, TEXT)))
-            .map_err(failed)?;
+        for line in wrap(text, LEGEND_COLUMNS) {
+            area.draw(&Text::new(line, (34, y - 6), (FONT, TEXT))).map_err(failed)?;
+            y += LINE;
+        }
     }
     Ok(())
+}
+
+/// Height that a picture with this legend beside its chart needs, and at least `least`.
+fn height(entries: &[(Mark, String)], least: u32) -> u32 {
+    let lines: usize = entries.iter().map(|(_, text)| wrap(text, LEGEND_COLUMNS).len()).sum();
+    (lines as u32 * LINE as u32 + 100).max(least)
+}
+
+/// Draws `title` over the middle of `area`, in as many lines as it needs; returns the area below.
+fn headed<B: DrawingBackend>(area: &DrawingArea<B, Shift>, title: &str) -> Result<DrawingArea<B, Shift>> {
+    let (width, _) = area.dim_in_pixel();
+    let middle = TextStyle::from((FONT, HEADING).into_font()).pos(Pos::new(HPos::Center, VPos::Top));
+    let lines = wrap(title, width as usize / HEADING_ADVANCE);
+    for (i, line) in lines.iter().enumerate() {
+        let place = (width as i32 / 2, 2 + (HEADING as i32 + 4) * i as i32);
+        area.draw_text(line, &middle, place).map_err(failed)?;
+    }
+    let (_, below) = area.split_vertically((HEADING + 4) * lines.len() as u32 + 6);
+    Ok(below)
+}
+
+/// Breaks a text into lines of at most so many characters, between words where it can.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let last = lines.last_mut().expect("there is always a line");
+            let used = last.chars().count();
+            let room = if used == 0 {
+                columns
+            } else {
+                columns.saturating_sub(used + 1)
+            };
+            if word.len() <= room {
+                if used > 0 {
+                    last.push(' ');
+                }
+                last.extend(word);
+                break;
+            }
+            if used == 0 {
+                last.extend(word.drain(..columns));
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+/// Writes the labels of an axis over this range with as many digits as tell them apart.
+fn labels(range: &std::ops::Range<f64>) -> impl Fn(&f64) -> String + use<> {
+    /// More labels than an axis has.
+    const LABELS: f64 = 11.0;
+    let step = (range.end - range.start) / LABELS;
+    let digits = (-step.log10()).ceil().clamp(0.0, 9.0) as usize;
+    move |value| {
+        let text = format!("{value:.digits$}");
+        match text.strip_prefix('-') {
+            // Rounding left nothing of a negative value.
+            Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.to_string(),
+            _ => text,
+        }
+    }
 }
 
 /// A range that holds all of these values with some room, and is never empty.
@@ -145,6 +222,33 @@ mod tests {
         let single = range([5.0]);
         assert!(single.start < 5.0 && single.end > 5.0);
         assert_eq!(range([]), 0.0..1.0);
+    }
+
+    #[test]
+    fn labels_of_an_axis_differ() {
+        for range in [
+            0.0..1.0,
+            0.0..0.004,
+            71.2..71.9,
+            -0.2..0.3,
+            90.0..99.0,
+            0.0..12_000.0,
+            5.0..5.0001,
+        ] {
+            let label = labels(&range);
+            let step = (range.end - range.start) / 10.0;
+            let all: std::collections::HashSet<String> =
+                (0..=10).map(|i| label(&(range.start + step * f64::from(i)))).collect();
+            assert_eq!(all.len(), 11, "{range:?}: {all:?}");
+        }
+        assert_eq!(labels(&(-1.0..1.0))(&-1e-9), "0.0");
+    }
+
+    #[test]
+    fn lines_break_between_words_and_hold_every_character() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij kl", 4), ["abcd", "efgh", "ij", "kl"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 
     #[test]

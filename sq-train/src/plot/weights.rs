@@ -1,6 +1,6 @@
 //! Histograms of every layer's latent weights, with the wells they are drawn to.
 
-use super::{FONT, HEADING, Mark, PALETTE, Picture, TEXT, failed, legend};
+use super::{FONT, Mark, PALETTE, Picture, TEXT, failed, headed, labels, legend};
 use crate::quant::{Depth, LayerReport};
 use anyhow::Result;
 use plotters::coord::Shift;
@@ -25,7 +25,7 @@ impl Picture for Weights<'_> {
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
-        let area = area.titled(&self.title, (FONT, HEADING)).map_err(failed)?;
+        let area = headed(area, &self.title)?;
         let (_, height) = area.dim_in_pixel();
         let (panels, bottom) = area.split_vertically(height - 30);
         let rows = self.layers.len().div_ceil(COLUMNS).max(1);
@@ -70,8 +70,8 @@ fn histogram<B: DrawingBackend>(area: &DrawingArea<B, Shift>, report: &LayerRepo
         .x_labels(5)
         .y_labels(4)
         .y_desc("weights, %")
-        .x_label_formatter(&|value| format!("{value:.2}"))
-        .y_label_formatter(&|value| format!("{value:.1}"))
+        .x_label_formatter(&labels(&(-side..side)))
+        .y_label_formatter(&labels(&(0.0..top)))
         .label_style((FONT, TEXT - 2))
         .light_line_style(WHITE)
         .draw()
