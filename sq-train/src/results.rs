@@ -192,7 +192,7 @@ fn settled(run: &Gathered) -> Config {
 }
 
 /// What sets each of these settings apart from the others in the table, beside what has a column: always the epochs and the images,
-/// and every setting in which those on one network and data differ.
+/// and every setting in which those on one network and data differ that read it.
 fn remarks(configs: &[Config]) -> Vec<String> {
     let all: Vec<Vec<Setting>> = configs.iter().map(settings::of).collect();
     let alike = |a: &Config, b: &Config| a.arch.name == b.arch.name && a.source.data == b.source.data;
@@ -206,7 +206,7 @@ fn remarks(configs: &[Config]) -> Vec<String> {
         }
         let others = || configs.iter().zip(&all).filter(|(other, _)| alike(config, other));
         for (i, (flag, value)) in own.iter().enumerate() {
-            let differs = others().any(|(_, other)| other[i].1 != *value);
+            let differs = others().any(|(reads, other)| is_read(reads, flag) && other[i].1 != *value);
             match value {
                 Some(value) if differs && has_no_column(flag) && is_read(config, flag) => {
                     parts.push(if value == "on" {
@@ -457,6 +457,7 @@ fn cells(row: &Row) -> [String; 12] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::tests::{PLAIN, config};
 
     fn layer(name: &str, weights: usize, depth: Depth, zeros: f64) -> LayerReport {
         LayerReport {
@@ -485,6 +486,78 @@ mod tests {
             (10 + 4) as f64 + (20 + 4) as f64 + (10 + 4) as f64 + 40.0
         );
         assert_eq!(letters(&layers), "bt8f");
+    }
+
+    fn gathered(path: &str, accuracy: f64, change: fn(&mut Config)) -> Gathered {
+        let mut config = config(PLAIN);
+        config.quant.method = Method::Bwn;
+        change(&mut config);
+        let report = EpochReport {
+            epoch: 1,
+            loss: 1.0,
+            penalty: 0.0,
+            train_accuracy: accuracy,
+            test_accuracy: accuracy,
+            learning_rate: 0.1,
+            seconds: 1.0,
+            layers: vec![layer("a", 80, Depth::Binary, 0.0)],
+        };
+        let run = Run {
+            config,
+            classes: vec![],
+            command: String::new(),
+        };
+        Gathered {
+            path: path.into(),
+            run,
+            history: vec![report],
+        }
+    }
+
+    #[test]
+    fn runs_that_cannot_differ_share_a_row_and_a_run_counts_once() {
+        let runs = [
+            gathered("a", 0.5, |c| c.seed = 1),
+            gathered("b", 0.7, |c| {
+                (c.seed, c.quant.gamma, c.quant.power) = (2, 9.0, crate::quant::Power::Two)
+            }),
+            gathered("copy of a", 0.5, |c| c.seed = 1),
+        ];
+        let rows = rows(&runs).unwrap();
+        assert_eq!((rows.len(), rows[0].seeds, &*rows[0].remark), (1, 2, "1 epochs"));
+        assert!((rows[0].accuracy - 0.6).abs() < 1e-9);
+        let runs = [gathered("a", 0.5, |_| {}), gathered("b", 0.6, |_| {})];
+        let message = super::rows(&runs).unwrap_err().to_string();
+        assert!(
+            message.starts_with("a and b have equal settings and seeds"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn rows_say_every_setting_they_differ_in() {
+        let sq = |c: &mut Config| c.quant.method = Method::Sq;
+        let runs = [
+            gathered("a", 0.5, |_| {}),
+            gathered("b", 0.5, |c| c.augment.flip = true),
+            gathered("c", 0.5, |c| c.schedule.rate = 0.5),
+            gathered("d", 0.5, sq),
+            gathered("e", 0.5, |c| (c.quant.method, c.quant.lambda) = (Method::Sq, 0.1)),
+            gathered("f", 0.5, |c| (c.arch.name, c.batch) = ("other".into(), 99)),
+        ];
+        let mut remarks: Vec<String> = rows(&runs).unwrap().into_iter().map(|row| row.remark).collect();
+        remarks.sort();
+        assert_eq!(
+            remarks,
+            [
+                "1 epochs", // another network, which needs no remark
+                "1 epochs, lr 0.001",
+                "1 epochs, lr 0.001, flip",
+                "1 epochs, lr 0.001, lambda 0.1",
+                "1 epochs, lr 0.001, lambda 1",
+                "1 epochs, lr 0.5",
+            ]
+        );
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn differences(begun: &Config, now: &Config) -> String {
         .collect();
     match parts.is_empty() {
         // Normalisations of a kind differ in their numbers alone.
-        true => "with other training images".into(),
+        true => "other training images to normalise by, or another version of the trainer".into(),
         false => parts.join("; "),
     }
 }
@@ -131,7 +131,7 @@ fn word(value: &impl Serialize) -> String {
 
 fn normalise(pixels: &Pixels) -> &'static str {
     match pixels {
-        Pixels { step: Some(_), .. } => "channel",
+        Pixels { scale, .. } if scale.len() > 1 => "channel",
         Pixels { zero, scale, .. } if zero[..] == [0] && scale[..] == [1.0 / 255.0] => "unit",
         _ => "set",
     }
@@ -144,4 +144,33 @@ fn fingerprint(arch: &Arch) -> String {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
     format!("{:04x}", (hash >> 16) ^ (hash & 0xffff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tests::{PLAIN, config};
+
+    #[test]
+    fn differences_are_named_by_their_flags() {
+        let begun = config(PLAIN);
+        let mut now = begun.clone();
+        now.schedule.rate = 0.5;
+        now.schedule.decay = Decay::Step {
+            at: vec![0.5],
+            factor: 0.1,
+        };
+        now.limit = Some(100);
+        assert_eq!(
+            differences(&begun, &now),
+            "--lr 0.001, not 0.5; --schedule constant, not step; --steps off, not [0.5]; --step-factor off, not 0.1; \
+             --limit off, not 100"
+        );
+        let mut now = begun.clone();
+        now.arch.layers.pop();
+        assert!(differences(&begun, &now).starts_with("--layers "));
+        now = begun.clone();
+        now.pixels.scale = vec![0.1, 0.2];
+        assert_eq!(differences(&begun, &now), "--normalise unit, not channel");
+    }
 }

@@ -540,7 +540,7 @@ pub fn images(pixels: &[u8], config: &Config, device: &Device) -> Tensor<4> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::arch::parse;
     use crate::data::Source;
@@ -552,7 +552,7 @@ mod tests {
 
     const INPUT: [usize; 3] = [2, 9, 8];
 
-    fn config(layers: &str) -> Config {
+    pub(crate) fn config(layers: &str) -> Config {
         Config {
             arch: parse("test", layers).unwrap(),
             source: Source {
@@ -590,7 +590,7 @@ mod tests {
         }
     }
 
-    const PLAIN: &str = r#"layers = [
+    pub(crate) const PLAIN: &str = r#"layers = [
         { type = "conv", outputs = 3, kernel = 3 }, { type = "activation" }, { type = "max_pool", size = 2 },
         { type = "flatten" }, { type = "dense", outputs = 6, bias = true }, { type = "activation" }, { type = "classifier" },
     ]"#;
@@ -642,6 +642,38 @@ mod tests {
 
     fn on(stepper: &mut Stepper, others: &[Device]) {
         stepper.workers = others.iter().map(|d| Worker::new(d.clone().autodiff())).collect();
+    }
+
+    #[test]
+    fn settings_that_nothing_reads_are_alike() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = config(PLAIN);
+            config.quant.method = Method::Twn;
+            change(&mut config);
+            config.canonical()
+        };
+        let plain = with(|_| {});
+        assert_eq!(
+            with(|c| (c.quant.gamma, c.quant.lambda, c.quant.beta) = (3.0, 4.0, 1.5)),
+            plain
+        );
+        assert_eq!(with(|c| c.gamma_ramp = Ramp::Cosine), plain);
+        assert_ne!(with(|c| c.quant.decay = 0.5), plain);
+        assert_ne!(
+            with(|c| c.activations.range = crate::nn::Range::Average),
+            plain,
+            "int8 reads it"
+        );
+        let one_sq = |c: &mut Config| c.quant.last = Some(WeightKind::Sq);
+        assert_ne!(
+            with(|c| (c.quant.last, c.quant.gamma) = (Some(WeightKind::Sq), 3.0)),
+            with(one_sq)
+        );
+        let mut own = config(PLAIN);
+        own.quant.method = Method::Float;
+        assert!(!own.is_regularised());
+        own.arch = parse("own", "layers = [{ type = \"residual\", body = [{ type = \"conv\", outputs = 2, kernel = 1, weights = \"sq\" }] }]").unwrap();
+        assert!(own.is_regularised());
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Picture for Course<'_> {
         chart(&right, "epoch", "accuracy, %", &accuracies, None)?;
         let entries = [("loss", loss), ("training", train), ("test", test)];
         let entries = entries.map(|(name, colour)| (Mark::Line(colour), name.to_string()));
-        legend(&side, 30, &entries)
+        legend(&side, 30, 140, &entries)
     }
 }
 
@@ -62,6 +62,9 @@ pub struct Betas<'a> {
 }
 
 impl Betas<'_> {
+    /// Width of the legend's column.
+    const LEGEND: u32 = 220;
+
     /// The shape above which a layer is binary: `Delta / mu = 1 / (1 + tan(beta)^(1/p)) = epsilon`.
     fn edge(&self) -> f64 {
         let root = 1.0 / f64::from(self.epsilon).max(1e-9) - 1.0;
@@ -93,7 +96,7 @@ impl Betas<'_> {
 
 impl Picture for Betas<'_> {
     fn size(&self) -> (u32, u32) {
-        (900, height(&self.entries(), 460))
+        (900, height(&self.entries(), Self::LEGEND, 460))
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
@@ -111,7 +114,7 @@ impl Picture for Betas<'_> {
             .collect();
         let bounds = Some((f64::from(BETA_MIN) - 0.03, f64::from(BETA_MAX) + 0.03, self.edge()));
         chart(&left, "epoch", "beta: pi/4 ternary ... pi/2 binary", &lines, bounds)?;
-        legend(&side, 30, &self.entries())
+        legend(&side, 30, Self::LEGEND, &self.entries())
     }
 }
 

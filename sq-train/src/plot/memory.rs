@@ -6,6 +6,9 @@ use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+/// Width of the legend's column.
+const LEGEND: u32 = 320;
+
 /// Rows of the table as points, a colour each: those under Smart Quantization as dots, and those that differ in gamma alone joined
 /// in its order; the baselines as squares. Rows without a memory (published ones) and those that are floats, which would squeeze the
 /// rest, are left out.
@@ -42,7 +45,11 @@ impl Memory<'_> {
         let apart = |value: &dyn Fn(&Row) -> String| common(&shown, value).is_none();
         let network = apart(&|row| row.network.clone());
         let data = apart(&|row| row.data.clone());
-        let remark = apart(&|row| row.remark.clone());
+        let everywhere = |part: &str| {
+            shown
+                .iter()
+                .all(|row| row.remark.split(", ").any(|other| other == part))
+        };
         let point = |(i, row): (usize, &&'_ Row)| {
             let mut parts = Vec::new();
             match (network, data) {
@@ -60,9 +67,8 @@ impl Memory<'_> {
                 true => format!("{} a. ({depths})", row.activations),
                 false => format!("{} a.", row.activations),
             });
-            if remark {
-                parts.push(row.remark.clone());
-            }
+            let remark = row.remark.split(", ").filter(|part| !everywhere(part));
+            parts.extend(remark.map(String::from));
             let colour = colour(i, shown.len());
             let mark = match is_sq(row) {
                 true => Mark::Dot(colour),
@@ -120,7 +126,7 @@ fn place(row: &Row) -> (f64, f64) {
 
 impl Picture for Memory<'_> {
     fn size(&self) -> (u32, u32) {
-        (1000, height(&self.entries(), 480))
+        (1000, height(&self.entries(), LEGEND, 480))
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
@@ -174,6 +180,6 @@ impl Picture for Memory<'_> {
                     .map_err(failed)?,
             };
         }
-        legend(&side, 30, &self.entries())
+        legend(&side, 30, LEGEND, &self.entries())
     }
 }

@@ -108,11 +108,19 @@ enum Mark {
     Square(RGBColor),
 }
 
-/// Characters of a legend's line: what fits the column of 300 pixels beside a chart.
-const LEGEND_COLUMNS: usize = 38;
+/// Characters that fit a legend's line in a column of this many pixels.
+const fn columns(width: u32) -> usize {
+    // A mark and its distance from the text; the font's mean advance is below half of its size.
+    ((width - 40) * 2 / TEXT) as usize
+}
 
-/// Draws a legend down the left side of `area`, from `top`.
-fn legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, top: i32, entries: &[(Mark, String)]) -> Result<()> {
+/// Draws a legend down the left side of `area`, from `top`, in a column of `width` pixels.
+fn legend<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    top: i32,
+    width: u32,
+    entries: &[(Mark, String)],
+) -> Result<()> {
     let mut y = top;
     for (mark, text) in entries {
         let line = |from: i32, to: i32, colour: RGBColor| {
@@ -128,7 +136,7 @@ fn legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, top: i32, entries: &[
                     .map_err(failed)?;
             }
         }
-        for line in wrap(text, LEGEND_COLUMNS) {
+        for line in wrap(text, columns(width)) {
             area.draw(&Text::new(line, (34, y - 6), (FONT, TEXT))).map_err(failed)?;
             y += LINE;
         }
@@ -136,9 +144,10 @@ fn legend<B: DrawingBackend>(area: &DrawingArea<B, Shift>, top: i32, entries: &[
     Ok(())
 }
 
-/// Height that a picture with this legend beside its chart needs, and at least `least`.
-fn height(entries: &[(Mark, String)], least: u32) -> u32 {
-    let lines: usize = entries.iter().map(|(_, text)| wrap(text, LEGEND_COLUMNS).len()).sum();
+/// Height that a picture with this legend beside its chart, `width` pixels wide, needs, and at least `least`.
+fn height(entries: &[(Mark, String)], width: u32, least: u32) -> u32 {
+    let lines = entries.iter().map(|(_, text)| wrap(text, columns(width)).len());
+    let lines: usize = lines.sum();
     (lines as u32 * LINE as u32 + 100).max(least)
 }
 

@@ -43,7 +43,7 @@ impl Picture for Weights<'_> {
         ];
         for (mark, text, left) in entries {
             let (_, place) = bottom.split_horizontally(left);
-            legend(&place, 12, &[(mark, text.to_string())])?;
+            legend(&place, 12, 600, &[(mark, text.to_string())])?;
         }
         Ok(())
     }

@@ -203,5 +203,6 @@ fn values<const D: usize>(t: &Tensor<D>) -> Vec<f32> {
 }
 
 fn mean(values: &[f32]) -> f32 {
-    values.iter().sum::<f32>() / values.len().max(1) as f32
+    // The sum of nothing is -0.
+    (0.0 + values.iter().sum::<f32>()) / values.len().max(1) as f32
 }
