@@ -21,6 +21,8 @@ pub enum Helper {
     Min(Ty),
     /// Greater.
     Max(Ty),
+    /// The nearest number that so many bits hold, with a sign or without.
+    Saturate(u8, bool),
     /// Memory holds what was stored.
     Fence,
 }
@@ -36,6 +38,8 @@ impl Helper {
             Helper::ToI16 => "to_i16".into(),
             Helper::Min(t) => format!("min_{}", short(t)),
             Helper::Max(t) => format!("max_{}", short(t)),
+            Helper::Saturate(bits, true) => format!("saturate_i{bits}"),
+            Helper::Saturate(bits, false) => format!("saturate_u{bits}"),
             Helper::Fence => "fence".into(),
         }
     }
@@ -79,6 +83,7 @@ impl Helper {
             ),
             Helper::Min(t) => compare(&name, t, '<'),
             Helper::Max(t) => compare(&name, t, '>'),
+            Helper::Saturate(bits, signed) => saturate(&name, bits, signed),
             Helper::Fence => format!(
                 "/* What was stored lies in memory: sums for which there are no registers would go to the stack. */\n\
                  SQ_INLINE void {name}(void)\n{{\n\
@@ -91,6 +96,20 @@ impl Helper {
 fn compare(name: &str, t: Ty, sign: char) -> String {
     let t = ty(t);
     format!("SQ_INLINE {t} {name}({t} a, {t} b)\n{{\n    return a {sign} b ? a : b;\n}}\n")
+}
+
+/// GCC makes Arm's instruction of comparisons in straight-line code, but of those in a loop it moves the limits out first.
+fn saturate(name: &str, bits: u8, signed: bool) -> String {
+    let (least, most, instruction) = match signed {
+        true => (-(1i32 << (bits - 1)), (1i32 << (bits - 1)) - 1, "ssat"),
+        false => (0, (1i32 << bits) - 1, "usat"),
+    };
+    format!(
+        "/* The nearest number to x from {least} to {most}. */\n\
+         SQ_INLINE int32_t {name}(int32_t x)\n{{\n\
+         #if defined(__GNUC__) && defined(__ARM_FEATURE_SAT)\n    return (int32_t)__builtin_arm_{instruction}(x, {bits});\n\
+         #else\n    return x < {least} ? {least} : x > {most} ? {most} : x;\n#endif\n}}\n"
+    )
 }
 
 /// Rust's name, which is the shorter.

@@ -157,6 +157,10 @@ impl Printer<'_> {
     }
 
     fn binary(&mut self, k: &Kernel, op: BinOp, a: &Expr, b: &Expr) -> String {
+        if let Some((helper, x)) = saturation(k, op, a, b) {
+            let x = self.expr(k, x);
+            return self.call(helper, &[&x]);
+        }
         let t = k.ty(a);
         let Some(sign) = self.infix(op, t) else {
             let (a, b) = (self.expr(k, a), self.expr(k, b));
@@ -265,6 +269,24 @@ fn printed<'a>(e: &'a Expr, k: &Kernel) -> &'a Expr {
         Expr::Cast(to, a) if ty(*to) == ty(k.ty(a)) => printed(a, k),
         _ => e,
     }
+}
+
+/// The function of a clamp to what so many bits hold, and its operand.
+fn saturation<'a>(k: &Kernel, op: BinOp, a: &'a Expr, b: &Expr) -> Option<(Helper, &'a Expr)> {
+    let (BinOp::Min, Expr::Bin(BinOp::Max, x, least), Expr::Lit(Lit::Int(most, Ty::I32))) = (op, a, b) else {
+        return None;
+    };
+    let Expr::Lit(Lit::Int(least, _)) = **least else {
+        return None;
+    };
+    let bits = |most: i64| (most + 1).trailing_zeros() as u8;
+    let whole = (most + 1).count_ones() == 1 && *most > 0 && *most <= 0xffff;
+    let helper = match least {
+        0 => Helper::Saturate(bits(*most), false),
+        least if least == -most - 1 => Helper::Saturate(bits(*most) + 1, true),
+        _ => return None,
+    };
+    (whole && k.ty(a) == Ty::I32).then_some((helper, &**x))
 }
 
 /// Whether an expression is printed with an infix operator outermost.
