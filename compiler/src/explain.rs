@@ -394,7 +394,7 @@ mod tests {
 
     /// Where nothing is scarce.
     const AMPLE: Limits = Limits {
-        balanced: true,
+        goal: Optimize::Balanced,
         scarce: true,
         smallest: 150,
         share: u64::MAX,

@@ -20,8 +20,8 @@ pub const BALANCED_CODE: u64 = 32 * 1024;
 /// bytes takes eight. A dense layer of ten outputs as code is not worth its 20 KB.
 const LINE: f64 = 1.0 / 8.0;
 
-/// Bytes of scratch by which a balanced choice may exceed what the network's maps take at most, where memory is scarce: RAM is the
-/// first that such devices run out of.
+/// Bytes of scratch by which a choice may exceed what the network's maps take at most, where memory is scarce and speed is not preferred: RAM
+/// is the first that such devices run out of.
 pub const BALANCED_SCRATCH: u64 = 4 * 1024;
 
 /// A family's answer to a job.
@@ -53,15 +53,15 @@ pub enum Excess {
 /// What a kernel of a layer may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Whether the choice is a balanced one.
-    pub balanced: bool,
+    /// What the choice prefers.
+    pub goal: Optimize,
     /// Whether flash has a limit: where it has none, bytes are no reason to be slower.
     pub scarce: bool,
     /// Flash of the smallest kernel.
     pub smallest: u64,
     /// Flash that the budget leaves for it.
     pub share: u64,
-    /// Scratch of a balanced choice.
+    /// Scratch, unless speed is preferred.
     pub scratch: u64,
     /// RAM in use while it runs, its scratch aside.
     pub resident: u64,
@@ -73,16 +73,16 @@ impl Limits {
     /// Scratch that a kernel may take.
     fn room(&self) -> u64 {
         let ram = self.ram.saturating_sub(self.resident);
-        match self.balanced && self.scarce {
-            true => ram.min(self.scratch),
-            false => ram,
+        match self.goal {
+            Optimize::Balanced | Optimize::Size if self.scarce => ram.min(self.scratch),
+            _ => ram,
         }
     }
 
     /// The first limit that a kernel of this cost exceeds.
     pub fn excess(&self, c: &Cost) -> Option<Excess> {
         let (ram, extra) = (self.resident + c.scratch, c.flash().saturating_sub(self.smallest));
-        match self.balanced {
+        match self.goal == Optimize::Balanced {
             _ if ram > self.ram => Some(Excess::Ram(ram, self.ram)),
             _ if c.flash() > self.share => Some(Excess::Share(c.flash(), self.share)),
             true if self.scarce && extra > BALANCED_EXTRA => Some(Excess::Flash(extra)),
@@ -139,6 +139,8 @@ pub struct Wanted {
     pub room: u64,
     /// Bytes of flash that it may take.
     pub flash: u64,
+    /// Kernels that compute the node's rows, of which this is the most frequent: their code comes with it.
+    pub variants: usize,
     /// Bytes of the stack that it may take beyond the reserve, and not for scratch; nothing if it may take none.
     pub stack: Option<u64>,
 }
@@ -153,7 +155,7 @@ pub(super) fn share(g: &Graph, id: NodeId, family: &str, target: &Target, option
 pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options) -> Result<(Vec<Candidate>, Kernel)> {
     let (id, name, band) = (wanted.node, wanted.name.as_str(), wanted.band);
     let mut limits = Limits {
-        balanced: options.optimize == Optimize::Balanced,
+        goal: options.optimize,
         scarce: options.flash.or(target.memory.flash).is_some(),
         smallest: 0,
         share: wanted.flash,
@@ -167,6 +169,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         pass::run(&mut kernel, target, &mut |_, _| {})?;
         let mut cost = cost::of(&kernel, &target.cost, target.isa.words);
         cost.instructions *= share(g, id, family, target, options);
+        cost.code *= wanted.variants as u64;
         built.push((family, cost, kernel));
         Ok::<(), Vec<Diag>>(())
     };
@@ -219,13 +222,13 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
             Optimize::Balanced if !limits.scarce => (c.instructions + LINE * c.flash() as f64, c.flash() as f64),
             _ => (c.instructions, c.flash() as f64),
         };
-        let excess = limits.excess(c);
         // Where nothing fits, what is nearest to it: an error then says what the network needs at least.
-        let over = match excess {
-            Some(Excess::Ram(needs, available)) => needs - available,
-            _ => 0,
+        let (over, beyond) = match limits.excess(c) {
+            Some(Excess::Ram(needs, available)) => ([needs - available, 0], true),
+            Some(Excess::Share(takes, available)) => ([0, takes - available], true),
+            excess => ([0, 0], excess.is_some()),
         };
-        (over, excess.is_some(), goal, then)
+        (over, beyond, goal, then)
     };
     built.sort_by(|(_, a, _), (_, b, _)| rank(a).partial_cmp(&rank(b)).expect("costs are numbers"));
     let mut ranking: Vec<Candidate> = built

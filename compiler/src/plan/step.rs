@@ -240,6 +240,7 @@ pub fn build(
                 resident: request.resident,
                 room,
                 flash: allowance.flash.get(&node).copied().unwrap_or(u64::MAX),
+                variants: variants.len(),
                 stack: allowance.stack,
             };
             let (found, kernel) = choose::candidates(g, &wanted, target, &options)?;
