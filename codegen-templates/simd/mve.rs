@@ -7,18 +7,20 @@
 
 pub type I8x16 = [i8; 16];
 pub type U8x16 = [u8; 16];
+pub type I32x4 = [i32; 4];
+pub type U32x4 = [u32; 4];
 
 macro_rules! memory {
-    ($($vector:ident of $scalar:ident: $load:ident, $store:ident;)*) => { $(
+    ($($vector:ident of $lanes:literal $scalar:ident: $load:ident, $store:ident;)*) => { $(
         #[inline(always)]
         pub unsafe fn $load(x: &[$scalar], at: usize) -> $vector {
-            debug_assert!(at + 16 <= x.len());
+            debug_assert!(at + $lanes <= x.len());
             // SAFETY: the caller's promise.
             unsafe { x.as_ptr().add(at).cast::<$vector>().read() }
         }
         #[inline(always)]
         pub unsafe fn $store(x: &mut [$scalar], at: usize, v: $vector) {
-            debug_assert!(at + 16 <= x.len());
+            debug_assert!(at + $lanes <= x.len());
             // SAFETY: the caller's promise.
             unsafe { x.as_mut_ptr().add(at).cast::<$vector>().write(v) }
         }
@@ -26,8 +28,18 @@ macro_rules! memory {
 }
 
 memory! {
-    U8x16 of u8: load_u8x16, store_u8x16;
-    I8x16 of i8: load_i8x16, store_i8x16;
+    U8x16 of 16 u8: load_u8x16, store_u8x16;
+    I8x16 of 16 i8: load_i8x16, store_i8x16;
+    U32x4 of 4 u32: load_u32x4, store_u32x4;
+    I32x4 of 4 i32: load_i32x4, store_i32x4;
+}
+
+/// An element in every lane.
+#[inline(always)]
+pub unsafe fn repeat1_u32x4(x: &[u32], at: usize) -> U32x4 {
+    debug_assert!(at < x.len());
+    // SAFETY: the caller's promise.
+    [unsafe { *x.as_ptr().add(at) }; 4]
 }
 
 macro_rules! operations {
@@ -51,4 +63,21 @@ operations! {
     cast_u8x16_i8x16(a: I8x16) -> U8x16 = core::array::from_fn(|i| a[i] as u8);
     dot_i32_i8x16_i8x16(acc: i32, a: I8x16, b: I8x16) -> i32 =
         (0..16).fold(acc, |sum, i| sum.wrapping_add(i32::from(a[i]) * i32::from(b[i])));
+    splat_u32x4(x: u32) -> U32x4 = [x; 4];
+    and_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i] & b[i]);
+    or_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i] | b[i]);
+    xor_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i] ^ b[i]);
+    add_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i].wrapping_add(b[i]));
+    sub_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i].wrapping_sub(b[i]));
+    mul_u32x4(a: U32x4, b: U32x4) -> U32x4 = core::array::from_fn(|i| a[i].wrapping_mul(b[i]));
+    shl_u32x4<N>(a: U32x4) -> U32x4 = core::array::from_fn(|i| a[i] << N);
+    shr_u32x4<N>(a: U32x4) -> U32x4 = core::array::from_fn(|i| a[i] >> N);
+    splat_i32x4(x: i32) -> I32x4 = [x; 4];
+    add_i32x4(a: I32x4, b: I32x4) -> I32x4 = core::array::from_fn(|i| a[i].wrapping_add(b[i]));
+    sub_i32x4(a: I32x4, b: I32x4) -> I32x4 = core::array::from_fn(|i| a[i].wrapping_sub(b[i]));
+    min_i32x4(a: I32x4, b: I32x4) -> I32x4 = core::array::from_fn(|i| a[i].min(b[i]));
+    max_i32x4(a: I32x4, b: I32x4) -> I32x4 = core::array::from_fn(|i| a[i].max(b[i]));
+    shr_i32x4<N>(a: I32x4) -> I32x4 = core::array::from_fn(|i| a[i] >> N);
+    cast_i32x4_u32x4(a: U32x4) -> I32x4 = core::array::from_fn(|i| a[i] as i32);
+    ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = (0..4).fold(0, |mask, i| mask | (u32::from(a[i] >= b[i]) << i));
 }

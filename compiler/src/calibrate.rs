@@ -20,7 +20,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, and two layers of every class at the least.
-const LAYERS: [&str; 39] = [
+const LAYERS: [&str; 47] = [
     "64x6x6 48C3 w=binary x=binary",
     "32x7x7 40C3p0 w=binary x=binary",
     "96x5x5 32C3p0 w=binary x=binary",
@@ -51,6 +51,14 @@ const LAYERS: [&str; 39] = [
     "1x14x14 8C5p0-MP2 w=ternary x=uint8",
     "3x10x10 12C3-MP2 w=ternary x=uint8",
     "1x14x14 12C5p0 w=ternary x=uint8",
+    "32x6x6 DW3 w=binary x=int8",
+    "48x7x7 DW3p0 w=binary x=int8",
+    "40x7x5 DW3 w=ternary x=int8",
+    "24x9x9 DW3s2 w=ternary x=int8",
+    "64x6x6 DW3 w=binary x=binary",
+    "40x7x7 DW5p0 w=binary x=binary",
+    "96x7x5 DW3 w=ternary x=binary",
+    "33x9x9 DW3s2 w=ternary x=binary",
     "12x5x5 16C3 w=binary x=float",
     "8x6x6 12C3p0 w=binary x=float",
     "12x7x7 8C3p0 w=binary x=float",
@@ -531,7 +539,7 @@ mod tests {
             *layers.entry(class).or_default() += 1;
         }
         assert!(layers.values().all(|n| *n >= 2), "{layers:?}");
-        assert_eq!(layers.len(), 16, "two depths of eight shapes: {layers:?}");
+        assert_eq!(layers.len(), 20, "two depths of ten shapes: {layers:?}");
     }
 
     #[test]

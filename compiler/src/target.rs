@@ -361,6 +361,10 @@ pub enum Shape {
     Narrow,
     /// The same with pooling: `unrolled` computes one output after the other there.
     NarrowPooled,
+    /// A convolution that keeps channels apart.
+    Apart,
+    /// The same, of packed signs.
+    ApartOfSigns,
     /// A convolution of packed signs.
     ConvOfSigns,
     /// A dense layer of packed signs.
@@ -373,11 +377,13 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape with its name.
-    const NAMES: [(Shape, &str); 8] = [
+    const NAMES: [(Shape, &str); 10] = [
         (Shape::Conv, "conv"),
         (Shape::Dense, "dense"),
         (Shape::Narrow, "narrow"),
         (Shape::NarrowPooled, "narrow-pooled"),
+        (Shape::Apart, "apart"),
+        (Shape::ApartOfSigns, "apart-of-signs"),
         (Shape::ConvOfSigns, "conv-of-signs"),
         (Shape::DenseOfSigns, "dense-of-signs"),
         (Shape::ConvOfFloats, "conv-of-floats"),

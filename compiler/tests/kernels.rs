@@ -313,31 +313,73 @@ proptest! {
 /// sums as they are.
 #[test]
 fn sums_are_looked_up_in_vectors() {
-    let lines = [
+    for line in [
         "16 7FC-5FC w=binary x=uint8",
         "48 40FC-10FC w=binary x=int8",
         "4384 33FC-3FC w=binary x=int8",
         "64 40FC-32FC-7FC w=ternary x=int8",
-    ];
-    for (line, target) in lines
-        .into_iter()
-        .flat_map(|l| ["x86_64-avx2", "aarch64", "armv7-neon"].map(|t| (l, t)))
-    {
-        let spec: Spec = line.parse().expect("a sound line");
-        let bytes = synth::onnx(&spec, Form::Network);
-        let model = import::from_bytes(&bytes, Path::new("dense.onnx")).expect("a sound model");
-        let options = plan::Options {
-            prefer: Some("vector-sums"),
-            ..plan::Options::default()
-        };
-        let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
-        assert!(c.plan.layers().any(|l| l.family == "vector-sums"), "{line} on {target}");
-        let ty = package::input_ty(&c.graph);
-        let samples = data::synthetic(&ty, 3);
-        for sample in (0..3).map(|i| samples.get(i)) {
-            let exact = eval::eval(&c.graph, &Tensor::from_bytes(ty.elem, sample)).to_bytes();
-            assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line} on {target}");
+    ] {
+        for target in ["x86_64-avx2", "aarch64", "armv7-neon"] {
+            is_exact(line, target, "vector-sums");
         }
+    }
+}
+
+/// Codes picked from their bytes: rows of whole chunks and of a part of one, windows that are gathered, operands of either sign, and outputs
+/// that fill no block.
+#[test]
+fn codes_are_picked_for_one_pixel() {
+    for line in [
+        "48 40FC-10FC w=binary x=int8",
+        "144 33FC-7FC w=ternary x=uint8",
+        "3x5x5 20C3p0-9C3p0-10FC w=ternary x=int8",
+        "20 70FC-10FC w=binary x=uint8",
+    ] {
+        is_exact(line, "cortex-m55", "vector-row-code");
+    }
+}
+
+/// Words of signs: all in a straight line, in blocks with loops around, of padded and pooled maps; sums as they are of outputs that fill no vector.
+#[test]
+fn words_are_added_in_vectors() {
+    for line in [
+        "3x6x6 64C3-33C3-10FC w=binary x=binary",
+        "3x6x6 64C3-40C3-MP2-9FC w=ternary x=binary",
+        "3x5x5 160C1-20C3p0-10FC w=ternary x=binary",
+        "20 1120FC-70FC-9FC w=binary x=binary",
+    ] {
+        is_exact(line, "cortex-m55", "vector-carry-save");
+    }
+}
+
+/// Channels apart, of one word and of two: at the edges of a padded map, in steps of two, pooled, weights with zeros and without.
+#[test]
+fn channels_apart_are_added_in_slices() {
+    for line in [
+        "3x6x7 40C3-DW3-9FC w=binary x=binary",
+        "3x7x7 64C3-DW3s2-9FC w=ternary x=binary",
+        "3x8x8 33C3-DW5p0-MP2-9FC w=ternary x=binary",
+    ] {
+        is_exact(line, "generic", "bit-slices");
+    }
+}
+
+/// The family has a layer of the network, and the program computes what its graph means.
+fn is_exact(line: &str, target: &str, family: &'static str) {
+    let spec: Spec = line.parse().expect("a sound line");
+    let bytes = synth::onnx(&spec, Form::Network);
+    let model = import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model");
+    let options = plan::Options {
+        prefer: Some(family),
+        ..plan::Options::default()
+    };
+    let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+    assert!(c.plan.layers().any(|l| l.family == family), "{line} on {target}");
+    let ty = package::input_ty(&c.graph);
+    let samples = data::synthetic(&ty, 3);
+    for sample in (0..3).map(|i| samples.get(i)) {
+        let exact = eval::eval(&c.graph, &Tensor::from_bytes(ty.elem, sample)).to_bytes();
+        assert_eq!(kir::eval::eval(&c.program, sample), exact, "{line} on {target}");
     }
 }
 
@@ -454,6 +496,33 @@ fn kernels_share_the_flash_that_there_is() {
         "{}",
         error[0]
     );
+}
+
+/// What fits when size is preferred fits otherwise: kernels beyond what a balanced choice allows itself are left before those beyond
+/// the flash are taken.
+#[test]
+fn every_goal_fits_where_one_does() {
+    for line in ["64x8x8 64C3", "1x28x28 32C5-MP2-64C5-MP2-10FC"] {
+        let spec: Spec = format!("{line} w=ternary x=int8").parse().expect("a sound line");
+        let bytes = synth::onnx(&spec, Form::Layers);
+        let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
+        let compile = |optimize, flash| {
+            let options = plan::Options {
+                optimize,
+                flash: Some(flash),
+                whole: true,
+                ..plan::Options::default()
+            };
+            driver::compile(model.clone(), "cortex-m4", &options, &Silent, &mut |_, _, _| ()).map(|c| c.plan)
+        };
+        let least = compile(plan::Optimize::Size, u64::MAX).expect("it compiles").flash();
+        for optimize in [plan::Optimize::Balanced, plan::Optimize::Speed] {
+            // Speed takes more tables of sums at a time, and some code for each.
+            let flash = least + 256;
+            let plan = compile(optimize, flash).unwrap_or_else(|e| panic!("{line}: {}", e[0]));
+            assert!(plan.flash() <= flash, "{line}");
+        }
+    }
 }
 
 /// Straight-line code takes more of the stack than plans reserve. The tables of another layer, which fill the RAM that there is, have that

@@ -3,7 +3,7 @@
 use super::{Bar, print_text};
 use sqc::calibrate::calibrate;
 use sqc::diag::{Code, Diag, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Measures every kernel on a set of layers and fits the target's prices to them.
 #[derive(clap::Args)]
@@ -17,14 +17,22 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, bar: &Bar) -> Result<()> {
+    // Before measuring, which takes minutes.
+    let file = args.write.as_deref().map(read).transpose()?;
     let found = calibrate(&args.target, bar)?;
     bar.suspend(|| print_text(&found.report()))?;
-    let table = found.table();
-    let Some(path) = &args.write else {
-        return bar.suspend(|| print_text(&format!("\n{table}")));
-    };
-    let failed = |e: std::io::Error| Diag::new(Code::WriteOutput, e.to_string()).file(path);
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    std::fs::write(path, found.replace(&text)).map_err(failed)?;
-    Ok(())
+    match file {
+        None => bar.suspend(|| print_text(&format!("\n{}", found.table()))),
+        Some((path, text)) => std::fs::write(path, found.replace(&text)).map_err(|e| failed(path, e).into()),
+    }
+}
+
+/// A target's file and its text.
+fn read(path: &Path) -> Result<(&Path, String)> {
+    let text = std::fs::read_to_string(path).map_err(|e| failed(path, e))?;
+    Ok((path, text))
+}
+
+fn failed(path: &Path, e: std::io::Error) -> Diag {
+    Diag::new(Code::WriteOutput, e.to_string()).file(path)
 }

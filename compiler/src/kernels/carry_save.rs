@@ -8,7 +8,7 @@ use super::nest::{Channel, Job, Site, nest};
 use super::view::WORD;
 use super::window::Taps;
 use super::xnor::{Words, declare, refuses as not_packed};
-use crate::kir::build::{Builder, idx, int, ints};
+use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Ty};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,11 +19,78 @@ const MOST: usize = 31;
 /// Fewer words leave nothing to add.
 const LEAST: usize = 3;
 
+/// The greatest that [`Counters::count`] returns for a block of many words, as the verifier sees it.
+pub(super) const GREATEST: i64 = 0xffff;
+
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
     let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD);
     let few = words < LEAST;
     not_packed(job).or_else(|| few.then(|| format!("{words} words are too few to add")))
+}
+
+/// Loops over rows of taps, their columns, and a pixel's words in two, of which straight-line code takes the innermost.
+pub(super) struct Loops {
+    trips: [usize; 4],
+    /// From which on there is straight-line code.
+    straight: usize,
+}
+
+impl Loops {
+    /// Loops of so many turns over rows, columns and words.
+    pub fn new([rows, cols, words]: [usize; 3]) -> Loops {
+        let inner = divisor(words, MOST);
+        let trips = [rows, cols, words / inner, inner];
+        let fits = |d: &usize| trips[*d..].iter().product::<usize>() <= MOST;
+        let straight = (0..4).find(fits).expect("one word fits");
+        Loops { trips, straight }
+    }
+
+    /// The ones in all words of `ty` that `word` gives for a row, a column and a word of the pixel.
+    pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut dyn FnMut(&mut Builder, [Expr; 3]) -> Expr) -> Expr {
+        let sums = Ty::I32.times(ty.lanes() as u8);
+        if self.straight == 0 {
+            return self.block(b, ty, word, &[]).cast(sums);
+        }
+        let acc = b.mutable("acc", splat(int(0, Ty::I32), sums));
+        self.level(b, &mut vec![], &mut |b, at| {
+            let ones = self.block(b, ty, word, at);
+            b.add(acc, ones.cast(sums));
+        });
+        Expr::Var(acc)
+    }
+
+    /// The loops around a block of straight-line code.
+    fn level(&self, b: &mut Builder, at: &mut Vec<Expr>, block: &mut dyn FnMut(&mut Builder, &[Expr])) {
+        match at.len() {
+            d if d == self.straight => block(b, at),
+            d => b.each(["ky", "kx", "part", "w"][d], self.trips[d], false, |b, i| {
+                at.push(i);
+                self.level(b, at, block);
+                at.pop();
+            }),
+        }
+    }
+
+    /// The ones in the words of the loops below `outer`.
+    fn block(
+        &self,
+        b: &mut Builder,
+        ty: Ty,
+        word: &mut dyn FnMut(&mut Builder, [Expr; 3]) -> Expr,
+        outer: &[Expr],
+    ) -> Expr {
+        let trips = &self.trips;
+        let mut counters = Counters::new(ty);
+        for step in 0..trips[outer.len()..].iter().product() {
+            let mut at = outer.to_vec();
+            at.extend((outer.len()..4).map(|d| idx(step / trips[d + 1..].iter().product::<usize>() % trips[d])));
+            let [ky, kx, part, w] = <[Expr; 4]>::try_from(at).expect("four loops");
+            let word = word(b, [ky, kx, part * idx(trips[3]) + w]);
+            counters.add(b, word);
+        }
+        counters.count(b)
+    }
 }
 
 /// Builds the kernel.
@@ -52,67 +119,10 @@ impl CarrySave {
         if rows.count == 0 || cols.count == 0 {
             return int(0, Ty::I32);
         }
-        let words = job.inputs().div_ceil(WORD);
-        let inner = divisor(words, MOST);
-        let loops = [rows.count, cols.count, words / inner, inner];
-        let straight = (0..4)
-            .find(|&d| loops[d..].iter().product::<usize>() <= MOST)
-            .expect("one word fits");
-        let wrong = match straight {
-            0 => self.block(b, job, x, site, channel, loops, &[]).cast(Ty::I32),
-            _ => {
-                let acc = b.mutable("acc", int(0, Ty::I32));
-                self.level(b, straight, loops, &mut vec![], &mut |b, at| {
-                    let count = self.block(b, job, x, site, channel, loops, at);
-                    b.add(acc, count.cast(Ty::I32));
-                });
-                Expr::Var(acc)
-            }
-        };
-        let wrong = b.val("wrong", wrong);
-        self.live(b, job, rows, cols, channel) - (wrong.clone() + wrong)
-    }
-
-    /// The loops around a block of straight-line code.
-    fn level(
-        &self,
-        b: &mut Builder,
-        straight: usize,
-        loops: [usize; 4],
-        at: &mut Vec<Expr>,
-        block: &mut dyn FnMut(&mut Builder, &[Expr]),
-    ) {
-        match at.len() {
-            d if d == straight => block(b, at),
-            d => b.each(["ky", "kx", "part", "w"][d], loops[d], false, |b, i| {
-                at.push(i);
-                self.level(b, straight, loops, at, block);
-                at.pop();
-            }),
-        }
-    }
-
-    /// How many signs differ from their weights in the words of the loops below `outer`.
-    #[allow(clippy::too_many_arguments, reason = "one place in a nest has many coordinates")]
-    fn block(
-        &self,
-        b: &mut Builder,
-        job: &Job,
-        x: Buf,
-        site: &Site,
-        channel: &Channel,
-        loops: [usize; 4],
-        outer: &[Expr],
-    ) -> Expr {
         let [_, inputs, kh, kw] = job.weights.shape;
         let words = inputs.div_ceil(WORD);
-        let mut counters = Counters::default();
-        for step in 0..loops[outer.len()..].iter().product() {
-            let mut at = outer.to_vec();
-            at.extend((outer.len()..4).map(|d| idx(step / loops[d + 1..].iter().product::<usize>() % loops[d])));
-            let [ky, kx, part, w] = <[Expr; 4]>::try_from(at).expect("four loops");
-            let w = part * idx(loops[3]) + w;
-            let tap = (idx(site.rows.first) + ky.clone()) * idx(kw) + idx(site.cols.first) + kx.clone();
+        let wrong = Loops::new([rows.count, cols.count, words]).ones(b, Ty::U32, &mut |b, [ky, kx, w]| {
+            let tap = (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone();
             let weight = channel.o.clone() * idx(kh * kw * words) + tap * idx(words) + w.clone();
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
@@ -121,10 +131,10 @@ impl CarrySave {
                 None => differ,
                 Some(live) => differ & b.load(live, weight),
             };
-            let differ = b.val("d", differ);
-            counters.add(b, differ);
-        }
-        counters.count(b)
+            b.val("d", differ)
+        });
+        let wrong = b.val("wrong", wrong);
+        self.live(b, job, rows, cols, channel) - (wrong.clone() + wrong)
     }
 
     /// Number of weights of an output that are not 0 among the taps.
@@ -176,19 +186,34 @@ fn divisor(n: usize, most: usize) -> usize {
 }
 
 /// Words whose bits count 1, 2, 4, ...: at most two of each.
-#[derive(Default)]
-struct Counters {
+pub(super) struct Counters {
     levels: Vec<Vec<Expr>>,
     /// Words added.
     words: usize,
+    /// Their type: one, or those of several outputs side by side.
+    ty: Ty,
 }
 
 impl Counters {
+    /// None yet, of type `ty`.
+    pub fn new(ty: Ty) -> Counters {
+        Counters {
+            levels: vec![],
+            words: 0,
+            ty,
+        }
+    }
+
     /// Adds a word whose bits count 1.
-    fn add(&mut self, b: &mut Builder, word: Expr) {
+    pub fn add(&mut self, b: &mut Builder, word: Expr) {
         self.words += 1;
+        self.add_to(b, 0, word);
+    }
+
+    /// Adds a word whose bits count as those of a level do.
+    fn add_to(&mut self, b: &mut Builder, level: usize, word: Expr) {
         let mut carry = word;
-        for level in 0.. {
+        for level in level.. {
             if level == self.levels.len() {
                 self.levels.push(vec![]);
             }
@@ -201,10 +226,25 @@ impl Counters {
         }
     }
 
+    /// The binary digits of every bit's sum, the lowest first.
+    pub fn digits(mut self, b: &mut Builder) -> Vec<Expr> {
+        let mut level = 0;
+        while level < self.levels.len() {
+            if let [p, q] = &self.levels[level][..] {
+                let (sum, carry) = (p.clone() ^ q.clone(), p.clone() & q.clone());
+                self.levels[level] = vec![b.val("sum", sum)];
+                let carry = b.val("carry", carry);
+                self.add_to(b, level + 1, carry);
+            }
+            level += 1;
+        }
+        self.levels.into_iter().flatten().collect()
+    }
+
     /// The sum of all bits: words are counted in groups whose counts of four bits stay below 16, then in bytes, which hold
     /// those of [`MOST`] words.
     fn count(self, b: &mut Builder) -> Expr {
-        let lit = |v: i64| int(v, Ty::U32);
+        let lit = |v: i64| splat(int(v, Ty::U32), self.ty);
         let mut total: Option<Expr> = None;
         // Weight of the group, its counts, and their greatest.
         let mut group: Option<(usize, Expr, u32)> = None;
@@ -250,7 +290,8 @@ impl Counters {
 
 /// The number of ones in each four bits.
 fn fours(b: &mut Builder, word: Expr) -> Expr {
-    let lit = |v: i64| int(v, Ty::U32);
+    let ty = b.ty(&word);
+    let lit = |v: i64| splat(int(v, Ty::U32), ty);
     let pairs = b.val("pairs", word.clone() - ((word >> lit(1)) & lit(0x5555_5555)));
     b.val(
         "fours",
@@ -270,7 +311,7 @@ mod tests {
             let mut b = Builder::new("count", "");
             let x = b.param("x", Ty::U32, n, Role::In, Ty::U32.range());
             let y = b.param("y", Ty::U32, 1, Role::Out, Ty::U32.range());
-            let mut counters = Counters::default();
+            let mut counters = Counters::new(Ty::U32);
             for i in 0..n {
                 let word = b.load(x, idx(i));
                 counters.add(&mut b, word);

@@ -9,6 +9,7 @@ pub mod join;
 mod nest;
 pub mod pool;
 mod scalar;
+mod slices;
 mod sums;
 mod tiles;
 mod vector_dot;
@@ -66,6 +67,12 @@ pub const FAMILIES: &[Family] = &[
         build: vector_row::build,
     },
     Family {
+        name: "vector-row-code",
+        doc: "bytes by packed weights shifted out of bytes, products summed across lanes",
+        refuses: vector_row::refuses_codes,
+        build: vector_row::build_codes,
+    },
+    Family {
         name: "vector-code",
         doc: "bytes by packed weights under masks, dot products of four",
         refuses: vector_dot::refuses_codes,
@@ -76,6 +83,12 @@ pub const FAMILIES: &[Family] = &[
         doc: "four operands at a time, weights as indices of tables of sums in vectors",
         refuses: vector_sums::refuses,
         build: vector_sums::build,
+    },
+    Family {
+        name: "vector-carry-save",
+        doc: "packed signs by packed weights, a vector of outputs at a time, added bit by bit before they are counted",
+        refuses: vector_xnor::refuses_carry_save,
+        build: vector_xnor::build_carry_save,
     },
     Family {
         name: "xnor-tile",
@@ -94,6 +107,12 @@ pub const FAMILIES: &[Family] = &[
         doc: "packed signs by packed weights, exclusive or and population count",
         refuses: xnor::refuses,
         build: xnor::build,
+    },
+    Family {
+        name: "bit-slices",
+        doc: "packed signs of channels apart, a word of channels at a time",
+        refuses: slices::refuses,
+        build: slices::build,
     },
     Family {
         name: "depthwise",

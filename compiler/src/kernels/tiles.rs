@@ -69,6 +69,15 @@ impl Shape {
         self.lanes * self.blocks
     }
 
+    /// Outputs of all blocks, those beyond the last of the layer included; where signs are packed, of whole words.
+    pub fn padded(&self, job: &Job) -> usize {
+        let multiple = match job.y.layout {
+            Layout::Packed => WORD.max(self.outputs()),
+            _ => self.outputs(),
+        };
+        job.y.c.next_multiple_of(multiple)
+    }
+
     /// Blocks that the outermost loop takes together: those of a word, where signs are packed.
     pub fn slots(&self, job: &Job) -> usize {
         match job.y.layout {
@@ -464,7 +473,7 @@ impl Thresholds {
 
 impl VectorFinish {
     fn declare(b: &mut Builder, job: &Job, shape: Shape, bound: i64) -> VectorFinish {
-        let padded = job.y.c.next_multiple_of(shape.outputs().max(WORD));
+        let padded = shape.padded(job);
         // No sum is beyond, so it is the same for thresholds; and differences from them stay small.
         let never = bound + 1;
         let table = |values: &mut dyn Iterator<Item = i64>, rest: i64| {

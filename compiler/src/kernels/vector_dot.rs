@@ -451,15 +451,6 @@ fn steps(job: &Job, share: usize) -> usize {
     job.taps() / share
 }
 
-fn blocks(job: &Job, shape: Shape) -> usize {
-    let packed = if job.y.layout == Layout::Packed {
-        shape.outputs().max(32)
-    } else {
-        shape.outputs()
-    };
-    job.y.c.next_multiple_of(packed) / shape.outputs()
-}
-
 /// The code of tap `k` of a block's output; 0 beyond the last.
 fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
     if o < job.weights.shape[0] && k < job.taps() {
@@ -474,7 +465,7 @@ fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
 fn packed(b: &mut Builder, job: &Job, shape: Shape, share: usize, depth: Depth, codes: &[i8]) -> Buf {
     let (bits, per) = code(depth);
     let (outputs, chunks) = (shape.outputs(), steps(job, share).div_ceil(per));
-    let mut data = vec![0u8; blocks(job, shape) * chunks * outputs * share];
+    let mut data = vec![0u8; shape.padded(job) * chunks * share];
     for (at, byte) in data.iter_mut().enumerate() {
         let (j, o) = (at % share, at / share % outputs);
         let (chunk, block) = (at / share / outputs % chunks, at / share / outputs / chunks);
@@ -511,7 +502,7 @@ impl Weights {
         let WeightData::Coded { codes, .. } = &job.weights.data else {
             unreachable!("sums are integers")
         };
-        let len = blocks(job, shape) * steps * outputs * share;
+        let len = shape.padded(job) * steps * share;
         let data = (0..len).map(|at| {
             let (j, o) = (at % share, at / share % outputs);
             let (step, block) = (at / share / outputs % steps, at / share / outputs / steps);
@@ -850,9 +841,7 @@ fn correction(b: &mut Builder, job: &Job, shape: Shape, offset: i64, rows: Taps,
             .map(|k| i64::from(weight(job, codes, o, k)))
             .sum::<i64>()
     };
-    let data: Vec<i64> = (0..blocks(job, shape) * shape.outputs())
-        .map(|o| -offset * of(o))
-        .collect();
+    let data: Vec<i64> = (0..shape.padded(job)).map(|o| -offset * of(o)).collect();
     let name = format!("moved_{}_{}_{}_{}", rows.first, rows.count, cols.first, cols.count);
     b.constants(&name, Ty::I32, ints(data, Ty::I32))
 }

@@ -1,5 +1,6 @@
 //! 8-bit operands by weights where the vector unit multiplies and sums across all lanes: the lanes are taps, and each sum is a
-//! scalar. Packed weights are expanded to bytes once for a block of outputs, and serve every pixel.
+//! scalar. `vector-row` expands packed weights to bytes once for a block of outputs, and they serve every pixel. `vector-row-code` is
+//! for one pixel, a dense layer's: codes are picked from their bytes where they are multiplied.
 
 use super::im2col;
 use super::nest::Job;
@@ -33,47 +34,64 @@ fn machine(simd: &Simd) -> bool {
     own.iter().all(|o| simd.has(o))
 }
 
-/// Why this family cannot build `job`, if so.
+/// The same where codes are picked: four sums share each operand that is loaded.
+const CODES_BLOCK: usize = 4;
+
+/// Why `vector-row` cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
+    unfit(job).or_else(|| (pixels(job) < 2).then(|| "one pixel is too few to expand weights for".into()))
+}
+
+/// Why `vector-row-code` cannot build `job`, if so.
+pub fn refuses_codes(job: &Job) -> Option<String> {
+    unfit(job).or_else(|| (pixels(job) != 1).then(|| format!("{} pixels", pixels(job))))
+}
+
+fn unfit(job: &Job) -> Option<String> {
     if !machine(job.simd) {
         return Some("the target does not sum products across lanes".into());
     }
     if !matches!(job.x.elem, Elem::I8 | Elem::U8) || job.packed_codes().is_none() {
         return Some("no binary or ternary weights by 8-bit integers".into());
     }
-    if job.geom.groups != 1 {
-        return Some(format!("{} groups", job.geom.groups));
-    }
-    (pixels(job) < 2).then(|| "one pixel is too few to expand weights for".into())
+    (job.geom.groups != 1).then(|| format!("{} groups", job.geom.groups))
 }
 
-/// Builds the kernel.
+/// Sums of `blocks` outputs by `pixels` at a time.
+fn shape(blocks: usize, pixels: usize) -> Shape {
+    Shape {
+        lanes: 1,
+        blocks,
+        pixels,
+        together: 1,
+    }
+}
+
+/// The operand as it is, or its windows gathered.
+fn operand(b: &mut Builder, job: &Job, patches: Option<&Job>, x: Buf) -> Operand {
+    let Some(rows) = patches else {
+        return Operand::new(b, job, LANES, Ty::I8, x);
+    };
+    let (buf, offset) = im2col::gather(b, job, rows, Ty::I8, x);
+    Operand {
+        buf,
+        held: Ty::I8,
+        wanted: Ty::I8,
+        offset,
+    }
+}
+
+/// Builds `vector-row`.
 pub fn build(job: &Job) -> Kernel {
     let direct = job.x.layout == Layout::Interleaved && job.inputs().is_multiple_of(LANES);
     let given = job.x;
     let patches = (!direct).then(|| im2col::plan(job, LANES));
     let inner = patches.as_ref().unwrap_or(job);
-    let shape = Shape {
-        lanes: 1,
-        blocks: BLOCK,
-        pixels: 2,
-        together: 1,
-    };
+    let shape = shape(BLOCK, 2);
     tiles::nest(inner, (given, job.x_range), shape, bound(inner, Ty::I8), |b, x| {
-        let x = match &patches {
-            None => Operand::new(b, inner, LANES, Ty::I8, x),
-            Some(_) => {
-                let (buf, offset) = im2col::gather(b, job, inner, Ty::I8, x);
-                Operand {
-                    buf,
-                    held: Ty::I8,
-                    wanted: Ty::I8,
-                    offset,
-                }
-            }
-        };
+        let x = operand(b, job, patches.as_ref(), x);
         let (depth, codes) = inner.packed_codes().expect("asked before");
-        let packed = pack(b, inner, depth, codes);
+        let packed = pack(b, inner, depth, codes, BLOCK);
         let bytes = b.param(
             "bytes",
             Ty::I8,
@@ -99,11 +117,11 @@ fn row(job: &Job, depth: Depth) -> usize {
 }
 
 /// `[output][chunk][16]` bytes; place p of byte j is the code of tap `(chunk * per + p) * 16 + j`, the weight above the least one
-/// (halved where there are two). Beyond the last output the rows are empty.
-fn pack(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8]) -> Buf {
+/// (halved where there are two). Beyond the last output of the last `block` the rows are empty.
+fn pack(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8], block: usize) -> Buf {
     let (bits, per) = code(depth);
     let (outputs, row) = (job.weights.shape[0], row(job, depth));
-    let padded = outputs.next_multiple_of(if job.y.layout == Layout::Packed { 32 } else { BLOCK });
+    let padded = shape(block, 1).padded(job);
     let mut data = vec![0u8; padded * row / per];
     for o in 0..outputs {
         for k in 0..job.taps() {
@@ -182,18 +200,14 @@ impl Sums for Rows<'_> {
                         let site = &tile.sites[s];
                         let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
                         let x = site.x.clone() + kx.clone() * idx(geom.dilation[1]);
-                        let at = self.job.x.at(c.clone() * idx(LANES), y, x);
-                        let v = b.load_n(self.x.buf, at, LANES, self.x.held.times(LANES as u8));
-                        let v = if self.x.held == Ty::I8 { v } else { v.cast(BYTES) };
-                        b.val("taps", v)
+                        taps(b, &self.x, self.job.x.at(c.clone() * idx(LANES), y, x))
                     };
                     let operands: Vec<Expr> = (0..tile.sites.len()).map(|s| operand(b, s)).collect();
                     for q in 0..BLOCK {
                         let w = b.load_n(self.bytes, first.clone() + idx(q * LANES), LANES, BYTES);
                         let w = b.val("w", w);
                         for (sums, x) in sums.iter().zip(&operands) {
-                            let products = Expr::Vector(VecOp::Dot, vec![Expr::Var(sums[q]), x.clone(), w.clone()]);
-                            b.set(sums[q], products);
+                            dot(b, sums[q], x, w.clone());
                         }
                     }
                 });
@@ -208,5 +222,113 @@ impl Sums for Rows<'_> {
             );
         }
         out
+    }
+}
+
+/// Builds `vector-row-code`.
+pub fn build_codes(job: &Job) -> Kernel {
+    let direct = job.x.side_by_side() && job.taps() == job.x.elements() && job.taps().is_multiple_of(LANES);
+    let given = job.x;
+    let patches = (!direct).then(|| im2col::plan(job, LANES));
+    let inner = patches.as_ref().unwrap_or(job);
+    // Codes count from 0 to 3 for the verifier, and the operand's total is taken off.
+    let bound = 4 * bound(inner, Ty::I8);
+    let shape = shape(CODES_BLOCK, 1);
+    tiles::nest(inner, (given, job.x_range), shape, bound, |b, x| {
+        let x = operand(b, job, patches.as_ref(), x);
+        let (depth, codes) = inner.packed_codes().expect("asked before");
+        Codes {
+            job: inner,
+            depth,
+            packed: pack(b, inner, depth, codes, CODES_BLOCK),
+            total: total(b, &x, inner.taps()),
+            corrections: Corrections::new(x.offset, shape),
+            x,
+        }
+    })
+}
+
+/// Sixteen elements of the operand.
+fn taps(b: &mut Builder, x: &Operand, at: Expr) -> Expr {
+    let v = b.load_n(x.buf, at, LANES, x.held.times(LANES as u8));
+    let v = if x.held == Ty::I8 { v } else { v.cast(BYTES) };
+    b.val("taps", v)
+}
+
+/// `a` and `b` multiplied lane by lane, added to a sum.
+fn dot(b: &mut Builder, sum: Var, x: &Expr, y: Expr) {
+    b.set(sum, Expr::Vector(VecOp::Dot, vec![Expr::Var(sum), x.clone(), y]));
+}
+
+/// The sum of the operand's first `n` elements.
+fn total(b: &mut Builder, x: &Operand, n: usize) -> Expr {
+    let all = b.mutable("total", int(0, Ty::I32));
+    b.each("step", n / LANES, false, |b, step| {
+        let taps = taps(b, x, step * idx(LANES));
+        dot(b, all, &taps, splat(int(1, Ty::I8), BYTES));
+    });
+    b.val("x_total", Expr::Var(all))
+}
+
+struct Codes<'a> {
+    job: &'a Job<'a>,
+    depth: Depth,
+    packed: Buf,
+    total: Expr,
+    corrections: Corrections,
+    x: Operand,
+}
+
+impl Codes<'_> {
+    /// The first `places` steps of a chunk.
+    fn chunk(&self, b: &mut Builder, tile: &Tile, chunk: &Expr, places: usize, sums: &[Var]) {
+        let (bits, per) = code(self.depth);
+        let chunks = row(self.job, self.depth) / LANES / per;
+        let mut codes = vec![];
+        for q in 0..CODES_BLOCK {
+            let output = tile.block.clone() * idx(CODES_BLOCK) + idx(q);
+            let at = (output * idx(chunks) + chunk.clone()) * idx(LANES);
+            let v = b.load_n(self.packed, at, LANES, CODES);
+            codes.push(b.val("c", v));
+        }
+        for place in 0..places {
+            let step = chunk.clone() * idx(per) + idx(place);
+            let taps = taps(b, &self.x, step * idx(LANES));
+            for (codes, &sum) in codes.iter().zip(sums) {
+                let code = at_place(codes.clone(), place as u32 * bits, bits, CODES).cast(BYTES);
+                dot(b, sum, &taps, code);
+            }
+        }
+    }
+}
+
+impl Sums for Codes<'_> {
+    fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
+        let (_, per) = code(self.depth);
+        let steps = self.job.taps() / LANES;
+        let sums: Vec<Var> = (0..CODES_BLOCK).map(|_| b.mutable("sum", int(0, Ty::I32))).collect();
+        b.each("chunk", steps / per, false, |b, chunk| {
+            self.chunk(b, tile, &chunk, per, &sums);
+        });
+        if !steps.is_multiple_of(per) {
+            self.chunk(b, tile, &idx(steps / per), steps % per, &sums);
+        }
+        let mut out = vec![];
+        for (q, &sum) in sums.iter().enumerate() {
+            let sum = Expr::Var(sum);
+            let sum = if self.depth == Depth::Binary {
+                sum.clone() + sum
+            } else {
+                sum
+            };
+            out.push(Sum::Whole(self.corrections.apply(
+                b,
+                self.job,
+                tile,
+                q,
+                sum - self.total.clone(),
+            )));
+        }
+        vec![out]
     }
 }

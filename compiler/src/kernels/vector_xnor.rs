@@ -5,7 +5,10 @@
 //! `xnor-tile` is the same with single words, for processors without vectors that count the bits of one: each word that is
 //! loaded serves several sums. On RV32 with Zbb 32 pairs take 9 instructions with carry-save adders, 5 so, all told (3x3 convolution,
 //! 64 to 64 channels, counted under QEMU).
+//!
+//! `vector-carry-save` is `vector-xnor` for vectors that count no bits: words are added bit by bit, as in `carry-save`.
 
+use super::carry_save::{self, Loops};
 use super::nest::Job;
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
@@ -24,35 +27,68 @@ const WORDS_PER_BYTE: usize = 31;
 /// Words of a row of taps that straight-line code takes.
 const STRAIGHT: usize = 8;
 
-/// Why this family cannot build `job`, if so.
-pub fn refuses(job: &Job) -> Option<String> {
-    if let Some(why) = xnor::refuses(job) {
-        return Some(why);
-    }
-    if matches!(job.epilogue, crate::ir::Epilogue::Float { .. }) && job.y.c < 8 {
-        return Some("too few outputs for vectors".into());
-    }
-    machine(job.simd)
-        .is_none()
-        .then(|| "the target has no vectors that count bits".into())
+/// How ones are counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Count {
+    /// In each word at once.
+    Words,
+    /// In bytes, whose counts are added.
+    Bytes,
+    /// In what carry-save adders leave of many words.
+    CarrySave,
 }
 
-/// Outputs in a vector, and whether words are counted at once.
-fn machine(simd: &Simd) -> Option<(usize, bool)> {
-    let common = |n: usize| {
-        let names = [
-            "load_u32",
-            "repeat1_u32",
-            "xor_u32",
-            "and_u32",
-            "add_u32",
-            "ge_mask_i32",
-            "splat_i32",
-            "sub_i32",
-            "max_i32",
-        ];
-        names.into_iter().map(move |o| format!("{o}x{n}"))
-    };
+/// Why `vector-xnor` cannot build `job`, if so.
+pub fn refuses(job: &Job) -> Option<String> {
+    refuses_vectors(job).or_else(|| {
+        let counts = machine(job.simd).is_some();
+        (!counts).then(|| "the target has no vectors that count bits".into())
+    })
+}
+
+/// Why `vector-carry-save` cannot build `job`, if so.
+pub fn refuses_carry_save(job: &Job) -> Option<String> {
+    if machine(job.simd).is_some() {
+        return Some("the target has vectors that count bits".into());
+    }
+    let why = carry_save::refuses(job).or_else(|| refuses_vectors(job));
+    why.or_else(|| {
+        let adds = adders(job.simd).is_some();
+        (!adds).then(|| "the target has no vectors of words".into())
+    })
+}
+
+fn refuses_vectors(job: &Job) -> Option<String> {
+    let floats = matches!(job.epilogue, crate::ir::Epilogue::Float { .. });
+    xnor::refuses(job).or_else(|| (floats && job.y.c < 8).then(|| "too few outputs for vectors".into()))
+}
+
+/// What all vectors of `n` words are to do.
+fn common(n: usize) -> impl Iterator<Item = String> {
+    let names = [
+        "load_u32",
+        "repeat1_u32",
+        "xor_u32",
+        "and_u32",
+        "add_u32",
+        "ge_mask_i32",
+        "splat_i32",
+        "sub_i32",
+        "max_i32",
+    ];
+    names.into_iter().map(move |o| format!("{o}x{n}"))
+}
+
+/// Outputs in a vector of words, which adds and counts by logic and shifts.
+fn adders(simd: &Simd) -> Option<usize> {
+    let own = ["or_u32", "sub_u32", "mul_u32", "shl_u32", "shr_u32", "splat_u32"];
+    tiles::widest(simd, |n| {
+        common(n).chain(own.into_iter().map(|o| format!("{o}x{n}"))).collect()
+    })
+}
+
+/// Outputs in a vector whose bits are counted, and how.
+fn machine(simd: &Simd) -> Option<(usize, Count)> {
     let words = |n: usize| common(n).chain([format!("popcnt_u32x{n}")]).collect();
     let bytes = |n: usize| {
         let (b, h) = (4 * n, 2 * n);
@@ -64,21 +100,21 @@ fn machine(simd: &Simd) -> Option<(usize, bool)> {
         ];
         common(n).chain(own).collect()
     };
-    let whole = tiles::widest(simd, words).map(|n| (n, true));
-    whole.or_else(|| tiles::widest(simd, bytes).map(|n| (n, false)))
+    let whole = tiles::widest(simd, words).map(|n| (n, Count::Words));
+    whole.or_else(|| tiles::widest(simd, bytes).map(|n| (n, Count::Bytes)))
 }
 
 /// Builds `vector-xnor`.
 pub fn build(job: &Job) -> Kernel {
-    let (lanes, whole) = machine(job.simd).expect("asked before");
-    let shape = match (lanes, whole) {
-        (16, _) => Shape {
+    let (lanes, count) = machine(job.simd).expect("asked before");
+    let shape = match lanes {
+        16 => Shape {
             lanes,
             blocks: 2,
             pixels: 8,
             together: 1,
         },
-        (8, _) => Shape {
+        8 => Shape {
             lanes,
             blocks: 4,
             pixels: 2,
@@ -100,7 +136,18 @@ pub fn build(job: &Job) -> Kernel {
             together: 1,
         },
     };
-    tile(job, shape, whole)
+    tile(job, shape, count)
+}
+
+/// Builds `vector-carry-save`. One sum at a time: the adders of eighteen words hold seven vectors, and MVE has eight registers.
+pub fn build_carry_save(job: &Job) -> Kernel {
+    let shape = Shape {
+        lanes: adders(job.simd).expect("asked before"),
+        blocks: 1,
+        pixels: 1,
+        together: 1,
+    };
+    tile(job, shape, Count::CarrySave)
 }
 
 /// Builds `xnor-tile`, of any job that `xnor` can build.
@@ -112,18 +159,22 @@ pub fn build_words(job: &Job) -> Kernel {
         pixels: 2,
         together: 1,
     };
-    tile(job, shape, true)
+    tile(job, shape, Count::Words)
 }
 
-fn tile(job: &Job, shape: Shape, whole: bool) -> Kernel {
+fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
     let (depth, codes) = job.packed_codes().expect("asked before");
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
     let [kh, kw] = job.kernel();
-    let bound = 2 * (kh * kw * job.inputs().next_multiple_of(WORD)) as i64;
+    let words = kh * kw * job.inputs().div_ceil(WORD);
+    let bound = 2 * match count {
+        Count::CarrySave => carry_save::GREATEST * words as i64,
+        _ => (words * WORD) as i64,
+    };
     tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| Xnor {
         job,
         shape,
-        whole,
+        count,
         x,
         plus: plane(b, job, shape, "plus", codes, &|c| c > 0),
         live: (depth == Depth::Ternary).then(|| plane(b, job, shape, "live", codes, &|c| c != 0)),
@@ -134,7 +185,7 @@ fn tile(job: &Job, shape: Shape, whole: bool) -> Kernel {
 struct Xnor<'a> {
     job: &'a Job<'a>,
     shape: Shape,
-    whole: bool,
+    count: Count,
     x: Buf,
     plus: Buf,
     live: Option<Buf>,
@@ -147,7 +198,7 @@ fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is:
     let [outputs, inputs, kh, kw] = job.weights.shape;
     let per_pixel = inputs.div_ceil(WORD);
     let per_block = shape.outputs();
-    let blocks = outputs.next_multiple_of(per_block.max(WORD)) / per_block;
+    let blocks = shape.padded(job) / per_block;
     let mut words = vec![0u32; blocks * kh * kw * per_pixel * per_block];
     for o in 0..outputs {
         for k in 0..job.taps() {
@@ -163,6 +214,53 @@ fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is:
 
 impl Sums for Xnor<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
+        let wrong = match self.count {
+            Count::CarrySave => self.added(b, tile),
+            _ => self.counted(b, tile),
+        };
+        let live: Vec<Expr> = (0..self.shape.blocks).map(|q| self.live(b, tile, q)).collect();
+        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
+        let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
+        let counted = |(live, wrong): (&Expr, Expr)| Sum::Counted {
+            live: live.clone(),
+            missing,
+            wrong,
+        };
+        let row = |row: Vec<Expr>| live.iter().zip(row).map(counted).collect();
+        wrong.into_iter().map(row).collect()
+    }
+}
+
+impl Xnor<'_> {
+    /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
+    fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+        let loops = Loops::new(tile.loops(self.job, self.job.inputs().div_ceil(WORD)));
+        let sum = |b: &mut Builder, site: &Site, q: usize| {
+            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w]| {
+                let signs = b.load_n(
+                    self.x,
+                    self.tap(site, &[ky.clone(), kx.clone()], w.clone()),
+                    1,
+                    self.words(),
+                );
+                let at = self.weights(tile, [ky, kx, w]) + idx(q * self.shape.lanes);
+                let weights = |buf| b.load_n(buf, at.clone(), self.shape.lanes, self.words());
+                let differ = weights(self.plus) ^ signs;
+                let differ = match self.live {
+                    Some(live) => differ & weights(live),
+                    None => differ,
+                };
+                b.val("differ", differ)
+            });
+            b.val("wrong", wrong)
+        };
+        let row = |site| (0..self.shape.blocks).map(|q| sum(b, site, q)).collect();
+        tile.sites.iter().map(row).collect()
+    }
+
+    /// How many signs differ from their weights, `[site][vector]`, all sums at once.
+    fn counted(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
         let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
         // The loop over words is cut so that a byte holds the counts of an inner one.
         let most = if self.spreads() { STRAIGHT } else { WORDS_PER_BYTE };
@@ -177,24 +275,12 @@ impl Sums for Xnor<'_> {
         let ty = Ty::U32.times(self.shape.lanes as u8);
         let sums = self.zeros(b, tile, "wrong", ty);
         let mut at = vec![];
-        let flush = (!self.whole).then_some(depth);
+        let flush = (self.count == Count::Bytes).then_some(depth);
         self.level(b, tile, loops, flush, &mut at, &sums);
-        let live: Vec<Expr> = (0..self.shape.blocks).map(|q| self.live(b, tile, q)).collect();
-        let [_, inputs, kh, kw] = self.job.weights.shape;
-        let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
-        let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
-        let counted = |(live, wrong): (&Expr, &Var)| Sum::Counted {
-            live: live.clone(),
-            missing,
-            wrong: Expr::Var(*wrong).cast(self.shape.sums()),
-        };
-        sums.iter()
-            .map(|row| live.iter().zip(row).map(counted).collect())
-            .collect()
+        let wrong = |sum: &Var| Expr::Var(*sum).cast(self.shape.sums());
+        sums.iter().map(|row| row.iter().map(wrong).collect()).collect()
     }
-}
 
-impl Xnor<'_> {
     fn zeros(&self, b: &mut Builder, tile: &Tile, name: &str, ty: Ty) -> Vec<Vec<Var>> {
         let zero = splat(int(0, ty.scalar()), ty);
         let row = |b: &mut Builder| (0..self.shape.blocks).map(|_| b.mutable(name, zero.clone())).collect();
@@ -321,11 +407,8 @@ impl Xnor<'_> {
         signs: &[Expr],
         sums: &[Vec<Var>],
     ) {
-        let [_, inputs, kh, kw] = self.job.weights.shape;
-        let words = inputs.div_ceil(WORD);
-        let tap = (idx(tile.rows.first) + at[0].clone()) * idx(kw) + idx(tile.cols.first) + at[1].clone();
-        let step = (tile.block.clone() * idx(kh * kw) + tap) * idx(words) + at[2].clone() * idx(inner) + w;
-        let first = b.val("first", step * idx(self.shape.outputs()));
+        let [ky, kx, part] = [0, 1, 2].map(|i| at[i].clone());
+        let first = b.val("first", self.weights(tile, [ky, kx, part * idx(inner) + w]));
         let (lanes, ty) = (self.shape.lanes, self.words());
         let plane = |b: &mut Builder, name: &str, buf: Buf| -> Vec<Expr> {
             let load = |b: &mut Builder, q: usize| {
@@ -352,6 +435,14 @@ impl Xnor<'_> {
         }
     }
 
+    /// Where the weights of a tile's outputs for word `w` of a tap are.
+    fn weights(&self, tile: &Tile, [ky, kx, w]: [Expr; 3]) -> Expr {
+        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let tap = (idx(tile.rows.first) + ky) * idx(kw) + idx(tile.cols.first) + kx;
+        let step = (tile.block.clone() * idx(kh * kw) + tap) * idx(inputs.div_ceil(WORD)) + w;
+        step * idx(self.shape.outputs())
+    }
+
     /// Number of weights that are not 0 among a tile's taps, for vector `q` of its outputs.
     fn live(&self, b: &mut Builder, tile: &Tile, q: usize) -> Expr {
         let (rows, cols, ty) = (tile.rows, tile.cols, self.shape.sums());
@@ -362,7 +453,7 @@ impl Xnor<'_> {
         let key = [rows.first, rows.count, cols.first, cols.count];
         let known = self.counts.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let table = self.count(b, rows, cols);
+            let table = self.live_counts(b, rows, cols);
             self.counts.borrow_mut().insert(key, table);
             table
         });
@@ -370,10 +461,10 @@ impl Xnor<'_> {
         b.load_n(table, at, self.shape.lanes, ty)
     }
 
-    fn count(&self, b: &mut Builder, rows: Taps, cols: Taps) -> Buf {
+    fn live_counts(&self, b: &mut Builder, rows: Taps, cols: Taps) -> Buf {
         let (_, codes) = self.job.packed_codes().expect("asked before");
         let [outputs, inputs, _, kw] = self.job.weights.shape;
-        let padded = outputs.next_multiple_of(self.shape.outputs().max(WORD));
+        let padded = self.shape.padded(self.job);
         let seen = |k: &usize| {
             let (ky, kx) = (k / inputs / kw, k / inputs % kw);
             (rows.first..rows.first + rows.count).contains(&ky) && (cols.first..cols.first + cols.count).contains(&kx)

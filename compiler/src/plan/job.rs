@@ -34,17 +34,23 @@ pub fn operand_range(g: &Graph, operand: NodeId, x: View) -> (i64, i64) {
 
 /// The class of a linear node, for which compilers' code has a price of its own.
 pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
-    let Op::Linear { weights, pool, .. } = &g.node(id).op else {
+    let Op::Linear {
+        weights, geom, pool, ..
+    } = &g.node(id).op
+    else {
         return None;
     };
+    let apart = geom.groups > 1 && weights.shape[1] == 1;
     let (x, y) = (view(g, g.operands(id)[0]), view(g, id));
     let dense = y.h * y.w == 1 && pool.is_none();
     let taps: usize = weights.shape[1..].iter().product();
     let shape = match x.elem {
+        Elem::Sign if apart => Shape::ApartOfSigns,
         Elem::Sign if dense => Shape::DenseOfSigns,
         Elem::Sign => Shape::ConvOfSigns,
         Elem::F32 | Elem::Real if dense => Shape::DenseOfFloats,
         Elem::F32 | Elem::Real => Shape::ConvOfFloats,
+        _ if apart => Shape::Apart,
         _ if dense => Shape::Dense,
         _ if taps <= FEW_TAPS && pool.is_some() => Shape::NarrowPooled,
         _ if taps <= FEW_TAPS => Shape::Narrow,
