@@ -37,6 +37,7 @@ fn run(target: &str, emulator: &str, sysroot: &str, processors: &[&str], lang: L
             built
                 .measure(samples.get(0))
                 .expect("it counts")
+                .0
                 .instructions
                 .unwrap_or(0)
         })

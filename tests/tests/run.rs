@@ -93,9 +93,10 @@ fn a_network_runs_everywhere() {
                 .infer(&samples)
                 .unwrap_or_else(|e| panic!("{name} {lang:?}: {}", e[0]));
             assert_eq!(results, want, "{name} {lang:?}");
-            let figures = built
+            let (figures, result) = built
                 .measure(&samples[..32])
                 .unwrap_or_else(|e| panic!("{name} {lang:?}: {}", e[0]));
+            assert_eq!(result, want[..result.len()], "{name} {lang:?}");
             assert_eq!(
                 figures.instructions.is_some(),
                 !matches!(target.run, Run::Host | Run::Wasi { .. }),

@@ -84,6 +84,29 @@ fn layers_computed_row_by_row_agree() {
     }
 }
 
+/// Convolutions that keep channels apart, of signs in slices and of bytes; dense layers whose codes are picked, and signs added in vectors
+/// where the target has them.
+#[test]
+fn channels_apart_and_dense_layers_agree() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for (w, x) in [("binary", "int8"), ("ternary", "binary")] {
+        let line = format!("3x9x8 40C3-DW3s2-64C1-DW3-MP2-70FC-10FC w={w} x={x}");
+        let path = dir.path().join(format!("apart_{x}.onnx"));
+        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+        std::fs::write(&path, bytes).expect("it can be written");
+        for target in [
+            "native",
+            "cortex-m0",
+            "cortex-m4",
+            "cortex-m55",
+            "rv32imac-zbb",
+            "aarch64",
+        ] {
+            check_plan(&path, target, 3, plan::Optimize::Speed);
+        }
+    }
+}
+
 /// Weights as code, for pairs of pixels and for a dense layer, with fences between its chunks.
 #[test]
 fn straight_line_code_agrees() {

@@ -8,7 +8,7 @@ use crate::diag::{Code, Diag, Result};
 use crate::driver::Compiled;
 use crate::emit;
 use crate::inspect;
-use crate::kir::{Port, Program};
+use crate::kir::{Port, Program, eval};
 use crate::package;
 use crate::plan;
 use crate::run::Figures;
@@ -121,6 +121,9 @@ pub fn measure_layer(c: &Compiled, i: usize) -> Result<Row> {
     one(c, Some(i), &program, &operand, None)
 }
 
+/// Multiply-adds up to which what is measured is compared with the interpreter's result, which takes a second for these.
+const INTERPRETED: u64 = 10_000_000;
+
 /// The figures of `program`, which is that of `c`, or of its step of this number.
 fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep: Option<&Path>) -> Result<Row> {
     let step = step.map(|i| &c.plan.steps[i]);
@@ -142,7 +145,7 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         None => package::build(c, &directory)?,
         Some(_) => package::build_part(c, program, &directory)?,
     };
-    let figures = built.measure(sample)?;
+    let (figures, result) = built.measure(sample)?;
     let microseconds = match c.target.run {
         Run::Host => Some(time::time(&built, sample)?),
         Run::QemuUser { .. } | Run::QemuSystem { .. } | Run::Wasi { .. } => None,
@@ -150,6 +153,11 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
     let layers = inspect::inspect(&c.model).layers;
     let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.layers.iter().any(|of| of.name == l.name));
     let macs = layers.iter().filter(of_step).map(|l| l.size.macs).sum();
+    if macs <= INTERPRETED && result != eval::eval(program, sample) {
+        let found = format!("{}: its result is not the interpreter's", built.program().display());
+        return Err(Diag::new(Code::RunFailed, found).into());
+    }
+    let weights = |p: &Program| p.kernels.iter().map(package::weight_bytes).sum::<u64>();
     let port = |p: &Port| p.shape.iter().product::<usize>() as u64 * u64::from(p.ty.bytes());
     Ok(Row {
         model: c.model.name.clone(),
@@ -158,9 +166,13 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         target: c.target_name.clone(),
         lang: c.lang.to_string(),
         macs,
-        weights: program.kernels.iter().map(package::weight_bytes).sum(),
+        weights: match step {
+            None => c.all().map(|c| weights(&c.program)).sum(),
+            Some(_) => weights(program),
+        },
         arena: match step {
-            None => program.arena(),
+            // The caller's holds what any variant wants.
+            None => c.all().map(|c| c.program.arena()).max().unwrap_or(0),
             Some(_) => program.arena() + port(&program.input) + port(&program.output),
         },
         figures,

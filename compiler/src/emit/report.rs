@@ -64,6 +64,10 @@ fn code<'a>(p: &'a Program, m: &'a Meta) -> Code<'a> {
 /// The report of a program, and of the variants that it picks from at run time.
 pub fn report(p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let tensor = |port: &'_ crate::kir::Port| -> &'static str { type_name(port.ty) };
+    // The caller's holds what any variant wants.
+    let arenas = variants.iter().map(|v| v.program.arena()).chain([p.arena()]);
+    let mut code_of_all = code(p, m);
+    code_of_all.arena_bytes = arenas.max().unwrap_or(0);
     let report = Report {
         generator: "sqc",
         version: version(),
@@ -81,7 +85,7 @@ pub fn report(p: &Program, m: &Meta, variants: &[Variant]) -> String {
             ty: tensor(&p.output),
             shape: &p.output.shape,
         },
-        code: code(p, m),
+        code: code_of_all,
         variants: variants
             .iter()
             .map(|v| VariantCode {

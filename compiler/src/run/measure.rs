@@ -24,17 +24,14 @@ pub struct Figures {
 }
 
 impl Built {
-    /// Runs one sample and counts.
+    /// Runs one sample and counts; the figures, and the result's bytes.
     ///
     /// # Errors
     /// As for [`Built::infer`]; or the counter cannot be built.
-    pub fn measure(&self, sample: &[u8]) -> Result<Figures> {
+    pub fn measure(&self, sample: &[u8]) -> Result<(Figures, Vec<u8>)> {
         let failed = |e: std::io::Error| Diag::new(Code::RunFailed, e.to_string()).file(&self.work);
-        let instructions = match self.target.run {
-            Run::Host | Run::Wasi { .. } => {
-                self.infer(sample)?;
-                None
-            }
+        let (result, instructions) = match self.target.run {
+            Run::Host | Run::Wasi { .. } => (self.infer(sample)?, None),
             Run::QemuUser { .. } | Run::QemuSystem { .. } => {
                 let (source, plugin, out) = (
                     self.work.join("icost.c"),
@@ -49,20 +46,21 @@ impl Built {
                     .arg(&plugin);
                 exec::compile(&mut cc)?;
                 let plugin = format!("{},out={}", plugin.display(), out.display());
-                self.execute(sample, &["-plugin".into(), plugin])?;
-                Some(region(&fs::read_to_string(&out).map_err(failed)?)?)
+                let result = self.execute(sample, &["-plugin".into(), plugin])?;
+                (result, Some(region(&fs::read_to_string(&out).map_err(failed)?)?))
             }
         };
         let stack = fs::read(self.work.join("stack.bin")).map_err(failed)?;
         let stack = stack.first_chunk().map_or(0, |b| u32::from_le_bytes(*b)) as u64;
         let (own, empty) = (flash(&self.program)?, flash(&self.empty()?.program)?);
         let (code, constants) = (own.0.saturating_sub(empty.0), own.1.saturating_sub(empty.1));
-        Ok(Figures {
+        let figures = Figures {
             instructions,
             stack,
             code,
             constants,
-        })
+        };
+        Ok((figures, result))
     }
 
     /// The same program around a network that does nothing.

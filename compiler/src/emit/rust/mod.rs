@@ -492,6 +492,8 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
     format!(
         "# {name}\n\n{}\n\n## Use\n\n{code}\n\nNo heap, no globals that change, no panic, {}; one arena may serve many calls.\n\n\
          {}\n\n```toml\n[profile.release.package.{name}]\nopt-level = {}\n```\n\n\
+         The crate is a workspace of its own, so that it builds wherever it lies. Below the root of another, name it there: \
+         `exclude = [\"...\"]` under `[workspace]`.\n\n\
          `cargo test` holds the crate against the results it was generated with and against the float model.\n",
         report::summary(p, m, variants),
         unsafe_code(p),
