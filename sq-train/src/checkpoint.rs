@@ -109,13 +109,14 @@ impl Folder {
         })
     }
 
-    /// Begins `run` in the folder, which must not hold one.
+    /// Begins `run` in the folder, which must not hold one; one that ended before its first checkpoint, as by a learning rate that
+    /// was too great, is replaced.
     ///
     /// # Errors
     /// A folder with a run, or one that cannot be written.
     pub fn begin(&self, run: &Run) -> Result<()> {
         ensure!(
-            !self.path.join(RUN).exists(),
+            checkpoints(&self.path)?.is_empty(),
             "{} holds a run already: --resume it or choose another",
             self.path.display()
         );
@@ -166,14 +167,23 @@ impl Checkpoint {
     /// A folder without a run, or a file that cannot be read.
     pub fn find(out: &Path) -> Result<Option<Checkpoint>> {
         let run = Run::load(out)?;
-        let Some(directory) = checkpoints(out)?.pop() else {
-            return Ok(None);
-        };
-        Ok(Some(Checkpoint {
-            run,
-            position: files::read_json(&directory.join(POSITION))?,
-            directory,
-        }))
+        loop {
+            let Some(directory) = checkpoints(out)?.pop() else {
+                return Ok(None);
+            };
+            match files::read_json(&directory.join(POSITION)) {
+                Ok(position) => {
+                    return Ok(Some(Checkpoint {
+                        run,
+                        position,
+                        directory,
+                    }));
+                }
+                // A run in training has meanwhile put a newer one in its place.
+                Err(_) if checkpoints(out)?.last() != Some(&directory) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The latest checkpoint of the run in `out`.

@@ -3,7 +3,7 @@
 use super::args::TrainArgs;
 use super::{GridArgs, Shard, commands};
 use anyhow::{Result, bail, ensure};
-use sq_train::checkpoint::Run;
+use sq_train::checkpoint::{Checkpoint, Run};
 use sq_train::nn::Method;
 use sq_train::results::{self, Format};
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn train_all(grid: &GridArgs, shard: Shard, out: &Path) -> Result<Vec<String>> {
     for (i, args) in share {
         let config = args.config(&split)?;
         let folder = out.join(name(args, &config.arch.name, &config.activations.kind.to_string()));
-        let begun = folder.join("run.json").is_file();
+        let begun = has_checkpoint(&folder);
         let run = Run {
             config,
             classes: split.classes.clone(),
@@ -80,6 +80,11 @@ fn train_all(grid: &GridArgs, shard: Shard, out: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(failures)
+}
+
+/// Whether there is a run to go on with; damage is left for the run itself to report.
+fn has_checkpoint(folder: &Path) -> bool {
+    folder.join("run.json").is_file() && !matches!(Checkpoint::find(folder), Ok(None))
 }
 
 /// Every run of the grid, in an order that all machines share.
