@@ -50,6 +50,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
         some => some.iter().map(String::as_str).collect(),
     };
     let mut all = Measurements::default();
+    let mut wrong = vec![];
     for (model, scope) in args.models()? {
         for (target, &lang) in targets
             .iter()
@@ -73,6 +74,7 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
                         lang: lang.to_string(),
                         why: d.found.clone(),
                     }));
+                    wrong.extend(findings);
                     continue;
                 }
                 other => other?,
@@ -80,6 +82,9 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
             bar.begin(&format!("measure {} {target} {lang}", model.name), 1);
             all.rows.extend(bench::measure(&compiled, scope, args.keep.as_deref())?);
         }
+    }
+    if all.rows.is_empty() && !wrong.is_empty() {
+        return Err(wrong);
     }
     match args.markdown {
         true => bar.suspend(|| print_text(&all.markdown())),
