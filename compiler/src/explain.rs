@@ -106,7 +106,7 @@ impl Measured {
 pub fn explain(c: &Compiled, options: &plan::Options) -> Explanation {
     let known = inspect::inspect(&c.model).layers;
     // Where flash has no limit, a balanced choice is the fastest.
-    let scarce = options.flash.or(c.target.memory.flash).is_some();
+    let scarce = c.plan.scarce;
     let rule = match options.optimize {
         Optimize::Balanced if !scarce => Optimize::Speed,
         other => other,
@@ -162,6 +162,9 @@ pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progr
             }
             let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
+                if bench::ram_of_layer(&preferred, i) > preferred.target.memory.ram.unwrap_or(u64::MAX) {
+                    continue;
+                }
                 progress.begin(&format!("measure {} of {}", family.name, layer.name), 1);
                 let row = match bench::measure_layer(&preferred, i) {
                     Ok(row) => row,

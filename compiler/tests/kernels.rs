@@ -498,6 +498,25 @@ fn kernels_share_the_flash_that_there_is() {
     );
 }
 
+/// A budget that a device without limits does not need changes nothing.
+#[test]
+fn ample_flash_is_no_reason_to_be_slower() {
+    let spec: Spec = "1x12x12 16C5p0-MP2-64FC-10FC w=ternary x=int8"
+        .parse()
+        .expect("a sound line");
+    let model = import::from_bytes(&synth::onnx(&spec, Form::Network), Path::new("ample.onnx")).expect("a sound model");
+    let families = |flash| {
+        let options = plan::Options {
+            flash,
+            ..plan::Options::default()
+        };
+        let c =
+            driver::compile(model.clone(), "x86_64-avx2", &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+        c.plan.layers().map(|l| l.family).collect::<Vec<_>>()
+    };
+    assert_eq!(families(Some(100 << 20)), families(None));
+}
+
 /// What fits when size is preferred fits otherwise: kernels beyond what a balanced choice allows itself are left before those beyond
 /// the flash are taken.
 #[test]

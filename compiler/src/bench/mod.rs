@@ -109,6 +109,20 @@ pub fn measure(c: &Compiled, scope: Scope, keep: Option<&Path>) -> Result<Vec<Ro
     Ok(rows)
 }
 
+/// RAM that step `i` of the plan of `c` wants as a program of its own, the stack's reserve included.
+///
+/// # Panics
+/// If the step has two operands.
+pub fn ram_of_layer(c: &Compiled, i: usize) -> u64 {
+    let (program, operand) = layer::alone(c, i).expect("layers of a choice of kernels read one operand");
+    let stack = plan::STACK_RESERVE + c.plan.steps[i].cost().stack;
+    program.arena() + operand.len() as u64 + bytes(&program.output) + stack
+}
+
+fn bytes(p: &Port) -> u64 {
+    p.shape.iter().product::<usize>() as u64 * u64::from(p.ty.bytes())
+}
+
 /// The figures of step `i` of the plan of `c`, as a program of its own.
 ///
 /// # Errors
@@ -158,7 +172,6 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         return Err(Diag::new(Code::RunFailed, found).into());
     }
     let weights = |p: &Program| p.kernels.iter().map(package::weight_bytes).sum::<u64>();
-    let port = |p: &Port| p.shape.iter().product::<usize>() as u64 * u64::from(p.ty.bytes());
     Ok(Row {
         model: c.model.name.clone(),
         layer: step.map(plan::Step::name),
@@ -173,7 +186,7 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         arena: match step {
             // The caller's holds what any variant wants.
             None => c.all().map(|c| c.program.arena()).max().unwrap_or(0),
-            Some(_) => program.arena() + port(&program.input) + port(&program.output),
+            Some(_) => program.arena() + bytes(&program.input) + bytes(&program.output),
         },
         figures,
         macs_per_instruction: figures.instructions.map(|n| macs as f64 / n as f64),

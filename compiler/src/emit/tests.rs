@@ -478,6 +478,51 @@ fn c_gives_what_the_interpreter_gives() {
     check_c(&sharing());
 }
 
+/// Products whose neighbours are added to and subtracted from: processors have an instruction for both in turns.
+#[test]
+fn sums_and_differences_in_turns_are_rounded_as_others() {
+    let mut b = Builder::new("turns", "Scales and moves.");
+    let x = b.param("x", Ty::U8, N, Role::In, Ty::U8.range());
+    let y = b.param("y", Ty::F32, N, Role::Out, Ty::F32.range());
+    for i in 0..N {
+        let scaled = b.val("scaled", b.load(x, idx(i)).cast(Ty::F32) * float(0.7 + i as f32 / 7.0));
+        let by = float(1.1 + i as f32 / 3.0);
+        b.store(y, idx(i), if i % 2 == 0 { scaled + by } else { scaled - by });
+    }
+    check_c(&alone(b.finish()));
+}
+
+/// A layer whose weights are all 0.
+#[test]
+fn an_operand_may_be_unread() {
+    let mut b = Builder::new("constant", "The same for every operand.");
+    b.param("x", Ty::U8, N, Role::In, Ty::U8.range());
+    let y = b.param("y", Ty::F32, N, Role::Out, Ty::F32.range());
+    b.each("i", N, false, |b, i| b.store(y, i, float(0.5)));
+    let p = alone(b.finish());
+    check_c(&p);
+    check_rust(&p);
+}
+
+/// A program of one kernel from bytes to floats.
+fn alone(kernel: Kernel) -> Program {
+    let port = |name: &str, ty| Port {
+        name: name.into(),
+        ty,
+        shape: vec![N],
+    };
+    Program {
+        input: port("image", Ty::U8),
+        output: port("scores", Ty::F32),
+        pools: vec![],
+        calls: vec![Call {
+            kernel: 0,
+            args: vec![Arg::Input(0), Arg::Output(0)],
+        }],
+        kernels: vec![kernel],
+    }
+}
+
 fn check_c(p: &Program) {
     let dir = written(&c::emit(p, &meta(p)));
     let out = dir.path().join("out");

@@ -25,7 +25,8 @@ pub mod text;
 pub mod verify;
 pub mod walk;
 
-use std::{collections::HashMap, fmt};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 /// Type of a scalar.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -485,6 +486,23 @@ impl Kernel {
         self.bufs
             .iter()
             .filter(|b| !matches!(b.role, Role::Const | Role::Local))
+    }
+
+    /// The operands that it does not read: those of a layer whose weights are all 0.
+    pub fn unread(&self) -> impl Iterator<Item = &BufDecl> {
+        let mut read = HashSet::new();
+        walk::visit(&self.body, &mut |s| {
+            walk::exprs(s).for_each(|e| {
+                e.visit(&mut |e| {
+                    if let Expr::Load(b, _) | Expr::LoadN { buf: b, .. } = e {
+                        read.insert(*b);
+                    }
+                });
+            });
+        });
+        let bufs = self.bufs.iter().enumerate();
+        let unread = bufs.filter(move |(i, b)| b.role == Role::In && !read.contains(&Buf(*i as u32)));
+        unread.map(|(_, b)| b)
     }
 
     /// Whether any of its values is a vector.

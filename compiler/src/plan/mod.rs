@@ -80,6 +80,8 @@ pub struct Plan {
     pub memory: Memory,
     /// Bytes that the caller's sample and result take.
     pub ports: u64,
+    /// Whether flash has a limit that bears upon choices.
+    pub scarce: bool,
 }
 
 /// A buffer that a step reads or writes.
@@ -101,6 +103,22 @@ pub enum Place {
 /// # Errors
 /// If a node has no kernel, or the network exceeds the flash or the RAM: then the largest layers are named.
 pub fn plan(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
+    // A budget that a device without limits does not need is no reason to be slower.
+    if let (Some(flash), None) = (options.flash, target.memory.flash) {
+        let ample = Options {
+            flash: None,
+            ..*options
+        };
+        if let Ok(plan) = plan_within(g, target, &ample)
+            && plan.flash() <= flash
+        {
+            return Ok(plan);
+        }
+    }
+    plan_within(g, target, options)
+}
+
+fn plan_within(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
     let computes = |id: &NodeId| !matches!(g.node(*id).op, Op::Input | Op::Output);
     let nodes: Vec<NodeId> = g.order().into_iter().filter(computes).collect();
     let each: Vec<Range<usize>> = (0..nodes.len()).map(|i| i..i + 1).collect();
@@ -277,7 +295,12 @@ fn assemble(
         .into_iter()
         .map(|id| bytes(g, id))
         .sum();
-    Ok(Plan { steps, memory, ports })
+    Ok(Plan {
+        steps,
+        memory,
+        ports,
+        scarce: options.flash.or(target.memory.flash).is_some(),
+    })
 }
 
 /// Whether all that a step's kernels are handed begins at a word, wherever the arena has the buffers.
@@ -433,29 +456,35 @@ impl Plan {
     }
 }
 
-/// Kernel names: the layer's, in lower case with underscores, numbered where two are alike.
+/// Kernel names: the layer's, in lower case with single underscores, numbered where two are alike or the package has the name.
 #[derive(Default)]
 struct Names(BTreeSet<String>);
 
+/// What packages call functions and types of their own; `min_i32` and its like have a type's name behind.
+const TAKEN: &str = "arena fence infer popcount selftest";
+const TAKEN_OF_TYPES: &str = "max min saturate shr to";
+
+fn is_taken(name: &str) -> bool {
+    let of_type = |(verb, ty): (&str, &str)| {
+        let number = ty.strip_prefix(['i', 'u', 'f']);
+        TAKEN_OF_TYPES.split(' ').any(|t| t == verb) && number.is_some_and(|n| n.parse::<u8>().is_ok())
+    };
+    TAKEN.split(' ').any(|t| t == name) || name.split_once('_').is_some_and(of_type)
+}
+
 impl Names {
     fn unique(&mut self, name: &str) -> String {
-        let mut base: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let words = name
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .filter(|w| !w.is_empty());
+        let mut base = words.collect::<Vec<_>>().join("_").to_ascii_lowercase();
         if !base.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            base.insert_str(0, "layer_");
+            base = format!("layer_{base}").trim_end_matches('_').to_owned();
         }
         let numbered = (1..).map(|i| if i == 1 { base.clone() } else { format!("{base}_{i}") });
         let unique = numbered
             .into_iter()
-            .find(|n| !self.0.contains(n))
+            .find(|n| !self.0.contains(n) && !is_taken(n))
             .expect("numbers are endless");
         self.0.insert(unique.clone());
         unique
@@ -483,3 +512,24 @@ impl fmt::Display for Plan {
 }
 
 pub use kernels::FAMILIES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_of_both_languages_that_packages_leave_free() {
+        let mut names = Names::default();
+        for (layer, kernel) in [
+            ("/conv1/Conv", "conv1_conv"),
+            ("conv1.conv", "conv1_conv_2"),
+            ("3rd", "layer_3rd"),
+            ("層", "layer"),
+            ("arena", "arena_2"),
+            ("Min_i32", "min_i32_2"),
+            ("min_pool", "min_pool"),
+        ] {
+            assert_eq!(names.unique(layer), kernel);
+        }
+    }
+}

@@ -234,6 +234,11 @@ fn c(
     }
     let mut link = cc(target.c.link.as_ref().unwrap_or(&target.c.flags));
     link.arg("-Wl,--gc-sections").args(&objects);
+    let linux = cfg!(target_os = "linux") && target.run == Run::Host || matches!(target.run, Run::QemuUser { .. });
+    if linux {
+        // What is looked up at its first call takes 3 KB of the stack that is measured.
+        link.arg("-Wl,-z,now");
+    }
     if bare {
         link.args(["-nostdlib", "-nostartfiles", "-lgcc", "-T"]).arg(script);
         link.args(memory_map(&target.run).map(|symbol| format!("-Wl,--defsym={symbol}")));

@@ -47,6 +47,9 @@ impl Printer<'_> {
         for b in k.bufs.iter().filter(|b| b.role == Role::Local) {
             out += &format!("    {} {}[{}];\n", ty(b.ty), names::local(&b.name), b.len);
         }
+        for b in k.unread() {
+            out += &format!("    (void){};\n", names::local(&b.name));
+        }
         self.block(k, &k.body, 1, &mut out);
         out + "}\n"
     }

@@ -184,11 +184,12 @@ const INLINE: &str = "\
 ";
 
 /// A product and a sum are rounded one by one: a fused operation would give another result. GCC, which does not know the pragma, is told
-/// so function by function: told for a whole file, GCC 12 made a ninth more code of its integer kernels for Armv6-M.
+/// so function by function: told for a whole file, GCC 12 made a ninth more code of its integer kernels for Armv6-M. Where it makes vectors of
+/// straight-line code, it fuses products with sums and differences in turns all the same (`vfmaddsub`).
 const EXACT: &str = "\
 /* Products and sums of floats are rounded one by one; a fused operation would give another result. */
 #if defined(__GNUC__) && !defined(__clang__)
-#define SQ_EXACT __attribute__((optimize(\"fp-contract=off\")))
+#define SQ_EXACT __attribute__((optimize(\"fp-contract=off\", \"no-tree-slp-vectorize\")))
 #else
 #define SQ_EXACT
 #pragma STDC FP_CONTRACT OFF

@@ -84,6 +84,10 @@ fn function(k: &Kernel, simd: &Simd) -> TokenStream {
         let (name, array, len) = (local(&b.name), array(b.ty, b.len), Literal::u32_unsuffixed(b.len));
         quote!(let mut #name: #array = [0; #len];)
     });
+    let unread = k.unread().map(|b| {
+        let name = local(&b.name);
+        quote!(let _ = #name;)
+    });
     let features = (k.is_vector() && !simd.features.is_empty()).then(|| {
         let list = simd.features.join(",");
         quote!(#[target_feature(enable = #list)])
@@ -91,7 +95,7 @@ fn function(k: &Kernel, simd: &Simd) -> TokenStream {
     quote! {
         #doc
         #features
-        pub fn #name(#(#params),*) { #(#locals)* #(#body)* }
+        pub fn #name(#(#params),*) { #(#unread)* #(#locals)* #(#body)* }
     }
 }
 
