@@ -86,10 +86,15 @@ pub fn load(path: &Path, ty: &Ty, limit: usize) -> Result<Samples> {
     })
 }
 
-/// Where the data set lies by default: `$SQ_DATA_DIR/mnist`, if that is a directory.
+/// Where the data set lies by default: `$SQ_DATA_DIR`, if that holds MNIST's files, or `mnist` in it, if that is a directory.
 pub fn default_dir() -> Option<PathBuf> {
-    let dir = Path::new(&std::env::var_os("SQ_DATA_DIR")?).join("mnist");
-    dir.is_dir().then_some(dir)
+    let dir = PathBuf::from(std::env::var_os("SQ_DATA_DIR")?);
+    let here = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+    let images = |name: std::ffi::OsString| name.to_string_lossy().starts_with("t10k-images");
+    match here.map(|entry| entry.file_name()).any(images) {
+        true => Some(dir),
+        false => Some(dir.join("mnist")).filter(|dir| dir.is_dir()),
+    }
 }
 
 /// `count` made-up samples for an input of type `ty`, the same on every machine and in every version.

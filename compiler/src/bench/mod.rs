@@ -215,6 +215,11 @@ const COLUMNS: [(&str, Align); 15] = [
 ];
 
 impl Row {
+    /// Bytes of code and constants.
+    pub fn flash(&self) -> u64 {
+        self.figures.code + self.figures.constants
+    }
+
     fn cells(&self) -> [String; COLUMNS.len()] {
         let f = &self.figures;
         let absent = || "-".to_owned();

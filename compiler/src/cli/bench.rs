@@ -80,7 +80,17 @@ pub fn run(args: &Args, bar: &Bar) -> Result<()> {
                 other => other?,
             };
             bar.begin(&format!("measure {} {target} {lang}", model.name), 1);
-            all.rows.extend(bench::measure(&compiled, scope, args.keep.as_deref())?);
+            let rows = bench::measure(&compiled, scope, args.keep.as_deref())?;
+            // Code is estimated where kernels are chosen.
+            let flash = options.flash.or(compiled.target.memory.flash).unwrap_or(u64::MAX);
+            let over = rows.iter().filter(|r| r.layer.is_none() && r.flash() > flash);
+            all.unfit.extend(over.map(|r| Unfit {
+                model: model.name.clone(),
+                target: (*target).to_owned(),
+                lang: lang.to_string(),
+                why: format!("{} bytes of flash measured, {flash} available", r.flash()),
+            }));
+            all.rows.extend(rows);
         }
     }
     if all.rows.is_empty() && !wrong.is_empty() {

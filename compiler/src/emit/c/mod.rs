@@ -338,9 +338,11 @@ fn cmake(name: &str, m: &Meta, sources: &[(String, &Program, &Meta)]) -> String 
 
 fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
     let (input, output) = ports(p);
+    let own = super::uses_vectors(p) && !m.simd.c_flags.is_empty();
     let flags = match variants.is_empty() {
-        true => "",
-        false => " and each other source for its target, with the flags in `CMakeLists.txt`",
+        true if own => format!(", for its target: `{}`", m.simd.c_flags.join(" ")),
+        true => String::new(),
+        false => " and each other source for its target, with the flags in `CMakeLists.txt`".into(),
     };
     format!(
         "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\

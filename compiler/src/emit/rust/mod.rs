@@ -496,7 +496,7 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
          `exclude = [\"...\"]` under `[workspace]`.\n\n\
          `cargo test` holds the crate against the results it was generated with and against the float model.\n",
         report::summary(p, m, variants),
-        unsafe_code(p),
+        unsafe_code(p, variants),
         optimisation(m.level),
         m.level.cargo()
     )
@@ -515,8 +515,9 @@ fn optimisation(level: OptLevel) -> &'static str {
 }
 
 /// What the crate's README says of `unsafe`.
-fn unsafe_code(p: &Program) -> &'static str {
-    match (super::uses_vectors(p), p.shares_memory()) {
+fn unsafe_code(p: &Program, variants: &[Variant]) -> &'static str {
+    let vectors = super::uses_vectors(p) || variants.iter().any(|v| super::uses_vectors(v.program));
+    match (vectors, p.shares_memory()) {
         (true, _) => "`unsafe` around vectors and memory alone",
         (false, true) => "`unsafe` in `src/cast.rs` alone, by which values of several types share memory",
         (false, false) => "no `unsafe`",
