@@ -6,7 +6,7 @@ use sqc::ir::eval::{self, Tensor};
 use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ty, WeightData, Weights, Window, range};
 use sqc::progress::Silent;
 use sqc::synth::{self, Form, Spec};
-use sqc::target::Target;
+use sqc::target::{Lang, Target};
 use sqc::{data, driver, import, kir, lower, package, plan};
 use std::path::Path;
 
@@ -527,6 +527,8 @@ fn every_goal_fits_where_one_does() {
         let model = import::from_bytes(&bytes, Path::new("scarce.onnx")).expect("a sound model");
         let compile = |optimize, flash| {
             let options = plan::Options {
+                // Rust is not as short at the level for speed.
+                lang: Lang::C,
                 optimize,
                 flash: Some(flash),
                 whole: true,

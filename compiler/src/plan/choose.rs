@@ -147,8 +147,7 @@ pub struct Wanted {
 
 /// What a node's kernel of a family takes of the sum of its operations' prices.
 pub(super) fn share(g: &Graph, id: NodeId, family: &str, target: &Target, options: &Options) -> f64 {
-    let compiler = (options.lang, options.optimize.level());
-    job::class(g, id).map_or(1.0, |class| target.cost.share(compiler, family, class))
+    job::class(g, id).map_or(1.0, |class| target.cost.share(options.compiler(), family, class))
 }
 
 /// All families' answers, best first, and the best one's kernel.
@@ -167,7 +166,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
     let mut refused: Vec<Candidate> = vec![];
     let mut finish = |family, mut kernel: Kernel| {
         pass::run(&mut kernel, target, &mut |_, _| {})?;
-        let mut cost = cost::of(&kernel, &target.cost, target.isa.words);
+        let mut cost = cost::of(&kernel, target, options.compiler());
         cost.instructions *= share(g, id, family, target, options);
         cost.code *= wanted.variants as u64;
         built.push((family, cost, kernel));

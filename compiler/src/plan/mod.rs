@@ -61,6 +61,13 @@ pub struct Options {
     pub whole: bool,
 }
 
+impl Options {
+    /// What builds the generated code.
+    fn compiler(&self) -> (Lang, OptLevel) {
+        (self.lang, self.optimize.level())
+    }
+}
+
 /// Bytes of code that a call of a kernel takes, its arguments included: 9 (C) and 11 (Rust) measured on a Cortex-M4, 13 and 15 on
 /// RV32IMC, in networks that are computed row by row.
 const CALL_CODE: u64 = 15;

@@ -10,7 +10,7 @@ use crate::ir::{Graph, NodeId};
 use crate::kernels::View;
 use crate::kir::build::{Builder, idx};
 use crate::kir::{Kernel, Role, Ty, pass, share_tables};
-use crate::target::Target;
+use crate::target::{Lang, OptLevel, Target};
 
 /// What is computed before the next value of the arena is whole: one node, or several row by row.
 #[derive(Clone, Debug)]
@@ -255,7 +255,7 @@ pub fn build(
         let share = choose::share(g, node, ranking[0].family, target, &options);
         let mut cost = Cost::default();
         for (variant, kernel) in variants.iter().zip(&step.kernels[first..]) {
-            let mut of_one = cost::of(kernel, &target.cost, target.isa.words);
+            let mut of_one = cost::of(kernel, target, options.compiler());
             of_one.instructions *= share * variant.calls as f64;
             cost = cost + of_one;
         }
@@ -276,7 +276,7 @@ pub fn build(
     }
     match streamed {
         false => call_whole(&mut step),
-        true => call_rows(g, request, target, &mut step)?,
+        true => call_rows(g, request, (target, options.compiler()), &mut step)?,
     }
     Ok(step)
 }
@@ -316,7 +316,12 @@ fn call_whole(step: &mut Step) {
 }
 
 /// The calls of layers that are computed row by row, and the kernels that keep rows.
-fn call_rows(g: &Graph, request: &Request, target: &Target, step: &mut Step) -> Result<()> {
+fn call_rows(
+    g: &Graph,
+    request: &Request,
+    (target, compiler): (&Target, (Lang, OptLevel)),
+    step: &mut Step,
+) -> Result<()> {
     let (nodes, rows) = (&request.nodes, &request.rows);
     // Map 0 is the operand, map i the result of layer i - 1; the slots of those between come first.
     let maps = g.operands(nodes[0]).into_iter().take(1).chain(nodes.iter().copied());
@@ -339,7 +344,7 @@ fn call_rows(g: &Graph, request: &Request, target: &Target, step: &mut Step) -> 
         let range = job::operand_range(g, nodes[map - 1], views[*map]);
         let mut kernel = keeper(name, &doc, &views[*map], range, keep);
         pass::run(&mut kernel, target, &mut |_, _| {})?;
-        maker.cost.code += cost::of(&kernel, &target.cost, target.isa.words).code;
+        maker.cost.code += cost::of(&kernel, target, compiler).code;
         step.kernels.push(kernel);
     }
     for event in &request.events {
@@ -355,7 +360,7 @@ fn call_rows(g: &Graph, request: &Request, target: &Target, step: &mut Step) -> 
             Event::Keep { map, keep } => {
                 let keeper = request.keepers.iter().position(|k| (k.map, &k.keep) == (*map, keep));
                 let kernel = first_keeper + keeper.expect("all rows have a keeper");
-                let cost = cost::of(&step.kernels[kernel], &target.cost, target.isa.words);
+                let cost = cost::of(&step.kernels[kernel], target, compiler);
                 step.layers[map - 1].cost.instructions += cost.instructions;
                 let args = vec![place(*map, 0)];
                 step.calls.push(Call { kernel, args });

@@ -250,6 +250,7 @@ fn c_type(p: &Port) -> &'static str {
     match p.ty {
         Ty::U8 => "uint8_t",
         Ty::I8 => "int8_t",
+        Ty::I32 => "int32_t",
         Ty::U32 => "uint32_t",
         _ => "float",
     }
