@@ -224,26 +224,41 @@ impl Net {
         self.push(Op::AveragePool(window), Ty::new(Elem::Real, [c, rows, columns]));
     }
 
-    /// A residual block around a convolution by 1 that is normalised, and a quantizer.
+    /// A residual block around a convolution by 1 that is normalised, or two, and a quantizer; its operand may be pooled.
     fn residual(&mut self) -> bool {
+        if self.random.chance(40) {
+            self.pool();
+        }
         let shortcut = self.at;
         let ty = self.ty();
         let [c, ..] = ty.chw();
-        let weights = self.weights([c, c, 1, 1]);
-        let (geom, bias) = (Geometry::UNIT, self.bias(c));
-        self.push(Op::Conv { weights, geom, bias }, ty.clone());
-        self.batch_norm(true);
+        let convolution = |net: &mut Net| {
+            let weights = net.weights([c, c, 1, 1]);
+            let (geom, bias) = (Geometry::UNIT, net.bias(c));
+            net.push(Op::Conv { weights, geom, bias }, ty.clone());
+            net.batch_norm(true);
+        };
+        convolution(self);
+        if self.random.chance(40) {
+            self.bytes();
+            convolution(self);
+        }
         let name = format!("node{}", self.graph.len());
         self.at = self.graph.add(name, Op::Add, ty, &[self.at, shortcut]);
         if self.random.chance(50) {
             self.step(Op::Clip { lo: -1.0, hi: 1.0 });
-            let (scale, zero_point) = (self.positive(0.5), 0);
-            let shape = self.ty().shape;
-            self.push(Op::Quantize { scale, zero_point }, Ty::new(Elem::I8, shape));
-            self.step(Op::Dequantize { scale, zero_point });
+            self.bytes();
             return true;
         }
         self.quantizer()
+    }
+
+    /// A value stored in 8 bits.
+    fn bytes(&mut self) {
+        let (scale, zero_point) = (self.positive(0.5), 0);
+        let shape = self.ty().shape;
+        self.push(Op::Quantize { scale, zero_point }, Ty::new(Elem::I8, shape));
+        self.step(Op::Dequantize { scale, zero_point });
     }
 
     /// Batch normalisation, rectifier, pool and affine steps in an order that has a fused form.

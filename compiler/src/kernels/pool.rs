@@ -6,10 +6,10 @@ use crate::ir::{Geometry, Window};
 use crate::kir::build::{Builder, float, idx, int};
 use crate::kir::{Expr, Kernel, Role, Ty};
 
-/// Builds the kernel. The maximum of signs is the disjunction of their bits.
-pub fn build(name: &str, doc: &str, x: View, y: View, window: &Window) -> Kernel {
+/// Builds the kernel, whose operand keeps to `range` where it is an integer. The maximum of signs is the disjunction of their bits.
+pub fn build(name: &str, doc: &str, (x, range): (View, (i64, i64)), y: View, window: &Window) -> Kernel {
     let mut b = Builder::new(name, doc);
-    let input = b.param("x", x.ty(), x.elements(), Role::In, x.ty().range());
+    let input = b.param("x", x.ty(), x.elements(), Role::In, range);
     let output = b.param("y", y.ty(), y.elements(), Role::Out, y.ty().range());
     let geom = Geometry {
         stride: window.stride,
@@ -25,7 +25,7 @@ pub fn build(name: &str, doc: &str, x: View, y: View, window: &Window) -> Kernel
             b.each("row", row.count, false, |b, i| {
                 b.each("col", col.count, false, |b, j| {
                     b.each("c", channels, false, |b, c| {
-                        let best = b.mutable("best", least(x.ty()));
+                        let best = b.mutable("best", least(x.ty(), range));
                         b.each("ky", ky.count, false, |b, dy| {
                             b.each("kx", kx.count, false, |b, dx| {
                                 let y = i.clone() * idx(row.step) + idx(ky.base) + dy.clone();
@@ -48,10 +48,10 @@ pub fn build(name: &str, doc: &str, x: View, y: View, window: &Window) -> Kernel
     b.finish()
 }
 
-/// What no element is below.
-fn least(ty: Ty) -> Expr {
+/// What no element is below, and what is in range itself.
+fn least(ty: Ty, range: (i64, i64)) -> Expr {
     match ty {
         Ty::F32 => float(f32::MIN),
-        _ => int(ty.range().0, ty),
+        _ => int(range.0, ty),
     }
 }

@@ -41,6 +41,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "dense_to_conv", doc: "Turns a dense layer into a convolution whose kernel is the whole map.", run: dense_to_conv::run },
     Row { name: "center_zero_points", doc: "Stores a value with the zero point in the middle or at the end of its range in the type whose zero means 0.", run: center_zero_points::run },
     Row { name: "commute_pool", doc: "Moves max-pooling behind the nondecreasing steps that follow it, up to the quantizer.", run: commute_pool::run },
+    Row { name: "unshare", doc: "The same for steps that pools have moved above.", run: unshare::run },
     Row { name: "unit_layer", doc: "Puts a convolution by 1 where a quantizer or the output reads no layer.", run: unit_layer::run },
     Row { name: "fuse_threshold", doc: "Layers with a sign behind them: one exact integer threshold per channel.", run: fuse_threshold::run },
     Row { name: "exact_requant", doc: "Layers with a quantizer behind them: multiply, add and shift, proven for every reachable sum.", run: exact_requant::run },

@@ -52,10 +52,10 @@ fn start_without_layer(g: &Graph, last: NodeId) -> Option<NodeId> {
     loop {
         match &g.node(id).op {
             Op::Affine { .. } | Op::BatchNorm { .. } | Op::Relu | Op::Clip { .. } => id = operand(g, id)?,
-            Op::MaxPool(_) if matches!(g.node(id).ty.elem, Elem::Real | Elem::F32) => id = operand(g, id)?,
+            Op::MaxPool(_) if g.node(id).ty.elem == Elem::Real => id = operand(g, id)?,
             Op::Dequantize { .. } | Op::FromSign => return Some(id),
-            // An `f32` input that goes straight to the output needs nothing.
-            Op::Input if g.node(id).ty.elem == Elem::F32 => return (steps > 0).then_some(id),
+            // An `f32` input that goes straight to the output needs nothing, nor does a pool of it.
+            Op::Input | Op::MaxPool(_) if g.node(id).ty.elem == Elem::F32 => return (steps > 0).then_some(id),
             _ => return None,
         }
         steps += 1;

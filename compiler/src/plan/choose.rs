@@ -179,7 +179,8 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
             [window.pads[0], window.pads[2]] = band.pads;
         }
         let doc = job::describe(g, id, band);
-        finish("max pool", pool::build(name, &doc, x, y, &window))?;
+        let range = job::operand_range(g, g.operands(id)[0], x);
+        finish("max pool", pool::build(name, &doc, (x, range), y, &window))?;
     } else if let Op::Join(join) = &g.node(id).op {
         let operands = [0, 1].map(|i| g.operands(id)[i]);
         let x = operands.map(|o| job::view(g, o));

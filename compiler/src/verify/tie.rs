@@ -12,6 +12,7 @@ use crate::ir::eval::{self, Tensor};
 use crate::ir::{Graph, NodeId, Op};
 use crate::reference::Reference;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
@@ -113,6 +114,7 @@ pub fn explain(path: &Path, model: &Model, samples: &Samples, which: &[usize]) -
 fn crossing(g: &Graph, id: NodeId, value: &dyn Fn(NodeId) -> Vec<f32>, float: &[f32]) -> Option<Cause> {
     let node = g.node(id);
     let (exact, x) = (value(id), value(g.operands(id)[0]));
+    let float = &as_signs(g, id, float)[..];
     let greatest = x.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let distance = |i: usize| {
         let x = f64::from(x[i]);
@@ -137,6 +139,21 @@ fn crossing(g: &Graph, id: NodeId, value: &dyn Fn(NodeId) -> Vec<f32>, float: &[
         index: farthest,
         distance: distance(farthest),
     })
+}
+
+/// What tract made of a quantizer's node; of one that chooses between two numbers by a sign, the signs.
+fn as_signs<'a>(g: &Graph, id: NodeId, float: &'a [f32]) -> Cow<'a, [f32]> {
+    let behind = g.users(id).into_iter().flat_map(|value| g.users(value));
+    let chosen = behind
+        .filter(|b| g.node(*b).name == g.node(id).name)
+        .find_map(|b| match &g.node(b).op {
+            Op::Affine { mul, add, .. } => Some((mul[0], add[0])),
+            _ => None,
+        });
+    match (&g.node(id).op, chosen) {
+        (Op::Sign, Some((half, middle))) => float.iter().map(|v| (v - middle).signum() * half.signum()).collect(),
+        _ => Cow::Borrowed(float),
+    }
 }
 
 impl fmt::Display for Exception {

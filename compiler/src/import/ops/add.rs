@@ -8,6 +8,9 @@ use crate::ir::{Elem, Op, Ty};
 pub(super) fn build(b: &mut Builder, args: &Args) -> Result<Value, Diag> {
     if let (Value::Node(_), Value::Node(_)) = (args.value(0)?, args.value(1)?) {
         let operands = [args.real(b, 0)?, args.real(b, 1)?];
+        if operands[0] == operands[1] {
+            return affine(b, args, operands[0], [vec![2.0], vec![1.0], vec![0.0]]);
+        }
         let ty = Ty::new(Elem::Real, b.ty(operands[0]).shape.clone());
         if b.ty(operands[1]).shape != ty.shape {
             let [x, y] = operands.map(|id| b.ty(id).to_string());
