@@ -48,7 +48,7 @@ impl Loops {
 
     /// The ones in all words of `ty` that `word` gives for a row, a column and a word of the pixel.
     pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut dyn FnMut(&mut Builder, [Expr; 3]) -> Expr) -> Expr {
-        let sums = Ty::I32.times(ty.lanes() as u8);
+        let sums = Ty::I32.times(ty.lanes());
         if self.straight == 0 {
             return self.block(b, ty, word, &[]).cast(sums);
         }
