@@ -220,7 +220,8 @@ fn network(l: &Layer) -> Option<(Graph, Tensor)> {
         };
         at = g.add("pool", Op::MaxPool(window), Ty::new(elem, [oc, h, w]), &[at]);
     }
-    if elem == Elem::Sign {
+    // What reads integers knows what they reach, behind a pool as well.
+    if elem != Elem::F32 {
         let epilogue = Epilogue::Float {
             mul: vec![1.0; oc],
             add: vec![0.0; oc],

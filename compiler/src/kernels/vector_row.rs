@@ -255,7 +255,7 @@ fn taps(b: &mut Builder, x: &Operand, at: Expr) -> Expr {
     b.val("taps", v)
 }
 
-/// `a` and `b` multiplied lane by lane, added to a sum.
+/// `x` and `y` multiplied lane by lane, added to a sum.
 fn dot(b: &mut Builder, sum: Var, x: &Expr, y: Expr) {
     b.set(sum, Expr::Vector(VecOp::Dot, vec![Expr::Var(sum), x.clone(), y]));
 }

@@ -129,6 +129,20 @@ fn center_zero_points() {
 }
 
 #[test]
+fn a_pool_of_a_float_input_needs_no_layer() {
+    let g = chain(&[
+        (Op::Input, Elem::F32, &[2, 4, 4]),
+        (POOL, Elem::F32, &[2, 2, 2]),
+        (Op::Output, Elem::F32, &[2, 2, 2]),
+    ]);
+    let g = super::run(g, &mut |_, _| {}).unwrap();
+    assert_eq!(
+        words(&g),
+        ["input f32[2x4x4]", "max_pool f32[2x2x2]", "output f32[2x2x2]"]
+    );
+}
+
+#[test]
 fn commute_pool() {
     let mut down = chain(&[
         (Op::Input, Elem::U8, &[1, 2, 2]),

@@ -53,7 +53,8 @@ fn add_sub_mul_div() {
         .node("y", "Add", &["x", "c"], vec![])
         .errors();
     assert_eq!(along_rows, [Code::ShapeMismatch]);
-    // Two computed tensors are added, and nothing else.
+    // Two computed tensors are added, and nothing else; one to itself, too.
+    vector(4).node("y", "Add", &["x", "x"], vec![]).check(&sample(4));
     vector(4)
         .node("r", "Relu", &["x"], vec![])
         .node("y", "Add", &["r", "x"], vec![])
