@@ -253,4 +253,21 @@ mod tests {
             assert!(explained[0].is_tie(), "{stem}: {}", explained[0]);
         }
     }
+
+    #[test]
+    fn numbers_that_a_sign_chooses_are_signs() {
+        for (yes, no) in [(1.0f32, 0.0), (-1.0, 1.0), (0.25, 3.0)] {
+            let mut g = Graph::new();
+            let x = g.add("x", Op::Input, Ty::new(Elem::F32, [2]), &[]);
+            let sign = g.add("where", Op::Sign, Ty::new(Elem::Sign, [2]), &[x]);
+            let value = g.add("where", Op::FromSign, Ty::new(Elem::Real, [2]), &[sign]);
+            let affine = Op::Affine {
+                mul: vec![(yes - no) / 2.0],
+                div: vec![1.0],
+                add: vec![(yes + no) / 2.0],
+            };
+            g.add("where", affine, Ty::new(Elem::Real, [2]), &[value]);
+            assert_eq!(as_signs(&g, sign, &[yes, no])[..], [1.0, -1.0]);
+        }
+    }
 }
