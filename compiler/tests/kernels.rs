@@ -310,6 +310,41 @@ proptest! {
     }
 }
 
+/// A pool that stands alone yields what its operand reaches, and no more: what reads it is proven for that.
+#[test]
+fn pools_keep_to_what_they_read() {
+    let layer = |seed| Layer {
+        operand: Elem::I8,
+        values: Values::Coded(Depth::Ternary),
+        out: Out::Requant,
+        channels: [4, 5],
+        groups: 1,
+        map: [5, 5],
+        kernel: [3, 3],
+        stride: [1, 1],
+        pads: [0; 4],
+        dilation: [1, 1],
+        pool: None,
+        seed,
+    };
+    let target = Target::load("generic").expect("a target");
+    let mut narrow = 0;
+    for (g, sample) in (0..40).filter_map(|seed| network(&layer(seed))) {
+        let Some(&pool) = g.find(|op| matches!(op, Op::MaxPool(_))).first() else {
+            continue;
+        };
+        narrow += usize::from(range::values(&g, pool).is_some_and(|(lo, _)| lo > -128));
+        let p = plan::plan(&g, &target, &plan::Options::default()).expect("a plan");
+        let program = lower::lower(&g, &p, "image", "result");
+        assert_eq!(kir::verify::verify(&program), Ok(()));
+        assert_eq!(
+            kir::eval::eval(&program, &bytes(&sample)),
+            bytes(&eval::eval(&g, &sample))
+        );
+    }
+    assert!(narrow >= 5, "{narrow} pools of less than all bytes");
+}
+
 /// Sums in vectors of 32 bytes and of 16: outputs that fill no vector, more operands than 16 bits sum, operands of either sign, and
 /// sums as they are.
 #[test]

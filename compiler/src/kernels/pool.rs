@@ -25,7 +25,7 @@ pub fn build(name: &str, doc: &str, (x, range): (View, (i64, i64)), y: View, win
             b.each("row", row.count, false, |b, i| {
                 b.each("col", col.count, false, |b, j| {
                     b.each("c", channels, false, |b, c| {
-                        let best = b.mutable("best", least(x.ty(), range));
+                        let best = b.mutable("best", least(x.ty()));
                         b.each("ky", ky.count, false, |b, dy| {
                             b.each("kx", kx.count, false, |b, dx| {
                                 let y = i.clone() * idx(row.step) + idx(ky.base) + dy.clone();
@@ -48,10 +48,10 @@ pub fn build(name: &str, doc: &str, (x, range): (View, (i64, i64)), y: View, win
     b.finish()
 }
 
-/// What no element is below, and what is in range itself.
-fn least(ty: Ty, range: (i64, i64)) -> Expr {
+/// What no element is below.
+fn least(ty: Ty) -> Expr {
     match ty {
         Ty::F32 => float(f32::MIN),
-        _ => int(range.0, ty),
+        _ => int(ty.range().0, ty),
     }
 }
