@@ -344,9 +344,14 @@ fn readme(name: &str, p: &Program, m: &Meta, variants: &[Variant]) -> String {
         true => String::new(),
         false => " and each other source for its target, with the flags in `CMakeLists.txt`".into(),
     };
+    let programs = variants.iter().map(|v| v.program).chain([p]);
+    let place = match programs.filter_map(super::widest_vector).max() {
+        Some(bytes) => format!("It is fastest with the arena at a multiple of {bytes} bytes.\n\n"),
+        None => String::new(),
+    };
     format!(
         "# {name}\n\n{}\n\n## Use\n\n```c\n#include \"{name}.h\"\n\nstatic {name}_arena arena;\n\n\
-         {name}_infer(&arena, {input}, {output});\n```\n\n\
+         {name}_infer(&arena, {input}, {output});\n```\n\n{place}\
          C99 without heap or globals that change, and without library calls but `memcpy`, `memmove` and `memset`, which compilers \
          make of loops; reentrant, one arena per call in progress. Compile `{name}.c` with `{level}` and contraction off (`-ffp-contract=off`){flags}.\n\n\
          `cmake -B build && cmake --build build && ctest --test-dir build` holds the sources against the results they were \

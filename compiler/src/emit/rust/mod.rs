@@ -247,8 +247,13 @@ fn arena(p: &Program) -> TokenStream {
         };
         quote!(#name: [#zero; #len])
     });
+    let aligned = super::widest_vector(p).map(|bytes| {
+        let bytes = Literal::u32_unsuffixed(bytes);
+        quote!(#[repr(align(#bytes))])
+    });
     quote! {
         /// Where the layers leave their results. What it holds between two calls does not matter: one may serve many.
+        #aligned
         pub struct Arena { #(#fields),* }
 
         impl Arena {
