@@ -76,13 +76,11 @@ fn layers_computed_row_by_row_agree() {
         models.push(path);
     }
     for target in ["native", "cortex-m0", "cortex-m55", "rv32imc", "armv7-neon", "aarch64"] {
-        // Where rows take as much RAM as the whole map, for what their kernels need, it is computed as a whole.
-        let by_rows = models
-            .iter()
-            .filter(|path| check_plan(path, target, 3, plan::Optimize::Size) >= 2)
-            .count();
-        let runs = require_target(&Target::load(target).expect("the target is known"));
-        assert!(by_rows >= 3 || !runs, "{by_rows} of {} for {target}", models.len());
+        for path in &models {
+            let layers = check_plan(path, target, 3, plan::Optimize::Size);
+            let runs = require_target(&Target::load(target).expect("the target is known"));
+            assert!(layers >= 2 || !runs, "{} for {target}", path.display());
+        }
     }
 }
 

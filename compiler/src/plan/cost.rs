@@ -32,7 +32,7 @@ const CODE_PER_OPERATION: f64 = 4.0;
 
 /// Operations whose loops LLVM opens at `opt-level = 3`, and the bytes that each then takes beyond [`CODE_PER_OPERATION`]. Of 823 kernels
 /// that `sqc calibrate` measured in Rust for Cortex-M0 and M4 and for RISC-V, those of up to 100 operations take 17 bytes for each on
-/// average, up to 400 eleven, up to 1600 eight, and those beyond 6400 three and a half; in C, and for size, nine in ten take three to six.
+/// average, up to 400 eleven, up to 1600 eight, and those beyond 6400 three and a half; in C, and for size, eight in ten take three to six.
 const OPENED: (u64, u64) = (250, 7);
 
 /// Registers of words of every processor here, at the least: Armv6-M has eight that every instruction can name, and five more.

@@ -137,7 +137,13 @@ fn plan_within(g: &Graph, target: &Target, options: &Options) -> Result<Plan> {
         let scratch: Vec<u64> = plan.steps.iter().map(|s| s.cost().scratch).collect();
         let groups = stream::groups(g, &nodes, &scratch);
         if groups != each {
-            let by_rows = within_budgets(g, &nodes, &groups, target, options)?;
+            // Where size is preferred rows are to take less RAM, and not to lose it to their kernels' scratch.
+            let room = match options.optimize {
+                Optimize::Size => Some(ram.min(plan.ram())),
+                _ => options.ram,
+            };
+            let frugal = Options { ram: room, ..*options };
+            let by_rows = within_budgets(g, &nodes, &groups, target, &frugal)?;
             let flash = options.flash.or(target.memory.flash).unwrap_or(u64::MAX);
             let better = by_rows.rank(ram, options) < plan.rank(ram, options);
             let balanced = options.optimize == Optimize::Balanced && plan.ram() <= ram;
