@@ -21,6 +21,9 @@ const CODES: Ty = Ty::Vec(crate::kir::Lane::U8, LANES as u8);
 /// only even ones take sums across lanes, and with eight sums GCC spills six.
 const BLOCK: usize = 2;
 
+/// The same where codes are picked: four sums share each operand that is loaded.
+const CODES_BLOCK: usize = 4;
+
 fn machine(simd: &Simd) -> bool {
     let own = [
         "dot_i32_i8x16_i8x16",
@@ -33,9 +36,6 @@ fn machine(simd: &Simd) -> bool {
     ];
     own.iter().all(|o| simd.has(o))
 }
-
-/// The same where codes are picked: four sums share each operand that is loaded.
-const CODES_BLOCK: usize = 4;
 
 /// Why `vector-row` cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
