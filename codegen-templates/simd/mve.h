@@ -61,6 +61,8 @@ SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
     static const uint32_t bits[4] = {1, 2, 4, 8};
     return vaddvq_p_u32(vld1q_u32(bits), vcmpgeq_s32(a, b));
 }
+/* A predicate has a bit per byte. */
+SQ_INLINE uint32_t sq_ge_mask_i8x16(sq_i8x16 a, sq_i8x16 b) { return vcmpgeq_s8(a, b); }
 
 #undef SQ_OP
 #endif

@@ -80,4 +80,5 @@ operations! {
     shr_i32x4<N>(a: I32x4) -> I32x4 = core::array::from_fn(|i| a[i] >> N);
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = core::array::from_fn(|i| a[i] as i32);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = (0..4).fold(0, |mask, i| mask | (u32::from(a[i] >= b[i]) << i));
+    ge_mask_i8x16(a: I8x16, b: I8x16) -> u32 = (0..16).fold(0, |mask, i| mask | (u32::from(a[i] >= b[i]) << i));
 }

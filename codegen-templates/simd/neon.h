@@ -193,6 +193,14 @@ SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
     const uint32x4_t bits = vreinterpretq_u32_u64(vcombine_u64(vcreate_u64(0x200000001u), vcreate_u64(0x800000004u)));
     return vaddvq_u32(vandq_u32(vcgeq_s32(a, b), bits));
 }
+SQ_INLINE uint32_t sq_ge_mask_i8x16(sq_i8x16 a, sq_i8x16 b)
+{
+    /* The bits 1, 2, 4, ... 128 of either half, added up by half. */
+    const uint8x16_t bits = vandq_u8(vcgeq_s8(a, b), vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u)));
+    uint8x8_t pairs = vpadd_u8(vget_low_u8(bits), vget_high_u8(bits));
+    pairs = vpadd_u8(pairs, pairs);
+    return vget_lane_u16(vreinterpret_u16_u8(vpadd_u8(pairs, pairs)), 0);
+}
 SQ_INLINE sq_i16x8 sq_dot_i16x8_i8x16_i8x16(sq_i16x8 acc, sq_i8x16 a, sq_i8x16 b)
 {
     const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));

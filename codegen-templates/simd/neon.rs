@@ -225,6 +225,13 @@ operations! {
     cast_i8x4_i32x4(a: I32x4) -> I8x4 = low_bytes(a);
     cast_u8x4_i32x4(a: I32x4) -> U8x4 = low_bytes(a);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = vaddvq_u32(vandq_u32(vcgeq_s32(a, b), lane_bits()));
+    // The bits 1, 2, 4, ... 128 of either half, added up by half.
+    ge_mask_i8x16(a: I8x16, b: I8x16) -> u32 = {
+        let bits = vandq_u8(vcgeq_s8(a, b), vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201)));
+        let pairs = vpadd_u8(vget_low_u8(bits), vget_high_u8(bits));
+        let fours = vpadd_u8(pairs, pairs);
+        u32::from(vget_lane_u16::<0>(vreinterpret_u16_u8(vpadd_u8(fours, fours))))
+    };
     high_i32x4(a: I32x4, b: I32x4) -> I32x4 = {
         let low = vmull_s32(vget_low_s32(a), vget_low_s32(b));
         vuzp2q_s32(vreinterpretq_s32_s64(low), vreinterpretq_s32_s64(vmull_high_s32(a, b)))

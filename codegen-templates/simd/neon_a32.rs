@@ -325,6 +325,15 @@ operations! {
     cast_i8x4_i32x4(a: I32x4) -> I8x4 = low_bytes(a);
     cast_u8x4_i32x4(a: I32x4) -> U8x4 = low_bytes(a);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = sum(and_u32x4(at_least(a, b), lane_bits(1)));
+    // The bits 1, 2, 4, ... 128 of either half, added up by half.
+    ge_mask_i8x16(a: I8x16, b: I8x16) -> u32 = {
+        let reached = |a: f64, b: f64| half!("vcge.s8 {0}, {1}, {2}", a, b);
+        let bits = f64::from_bits(0x8040_2010_0804_0201);
+        let bits = and_u8x16(Halves(reached(a.0, b.0), reached(a.1, b.1)), Halves(bits, bits));
+        let pairs = half!("vpadd.i8 {0}, {1}, {2}", bits.0, bits.1);
+        let fours = half!("vpadd.i8 {0}, {1}, {1}", pairs);
+        first_word(half!("vpadd.i8 {0}, {1}, {1}", fours)) & 0xffff
+    };
     high_i32x4(a: I32x4, b: I32x4) -> I32x4 = {
         let high = |a: f64, b: f64| {
             let product: f64;

@@ -149,6 +149,7 @@ SQ_OP(i8x16, bits_i8x16_u32x4, (sq_u32x4 a), a)
 SQ_OP(i8x4, cast_i8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
 SQ_OP(u8x4, cast_u8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
 SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b) { return (uint32_t)wasm_i32x4_bitmask(wasm_i32x4_ge(a, b)); }
+SQ_INLINE uint32_t sq_ge_mask_i8x16(sq_i8x16 a, sq_i8x16 b) { return (uint32_t)wasm_i8x16_bitmask(wasm_i8x16_ge(a, b)); }
 SQ_OP(i32x4, high_i32x4, (sq_i32x4 a, sq_i32x4 b),
     wasm_i32x4_shuffle(wasm_i64x2_extmul_low_i32x4(a, b), wasm_i64x2_extmul_high_i32x4(a, b), 1, 3, 5, 7))
 #define sq_spread1_u32x4(a, n) wasm_i32x4_shuffle(a, a, n, n, n, n)

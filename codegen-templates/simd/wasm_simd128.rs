@@ -183,6 +183,7 @@ operations! {
     cast_i8x4_i32x4(a: I32x4) -> I8x4 = low_bytes(a);
     cast_u8x4_i32x4(a: I32x4) -> U8x4 = low_bytes(a);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = u32::from(i32x4_bitmask(i32x4_ge(a, b)));
+    ge_mask_i8x16(a: I8x16, b: I8x16) -> u32 = u32::from(i8x16_bitmask(i8x16_ge(a, b)));
     high_i32x4(a: I32x4, b: I32x4) -> I32x4 = {
         i32x4_shuffle::<1, 3, 5, 7>(i64x2_extmul_low_i32x4(a, b), i64x2_extmul_high_i32x4(a, b))
     };

@@ -140,6 +140,7 @@ SQ_INLINE uint32_t sq_ge_mask_i32x8(sq_i32x8 a, sq_i32x8 b)
 {
     return ~(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a))) & 0xffu;
 }
+SQ_INLINE uint32_t sq_ge_mask_i8x32(sq_i8x32 a, sq_i8x32 b) { return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(b, a)); }
 SQ_OP(i16x16, dot_i16x16_u8x32_i8x32, (sq_i16x16 acc, sq_u8x32 a, sq_i8x32 b), _mm256_add_epi16(acc, _mm256_maddubs_epi16(a, b)))
 SQ_OP(i32x8, dot_i32x8_i16x16_i16x16, (sq_i32x8 acc, sq_i16x16 a, sq_i16x16 b), _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)))
 SQ_OP(u16x16, pairs_u8x32, (sq_u8x32 a), _mm256_maddubs_epi16(a, _mm256_set1_epi8(1)))

@@ -208,6 +208,7 @@ operations! {
     lookup_u8x32(table: U8x16, index: U8x32) -> U8x32 = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
     ge_mask_i32x8(a: I32x8, b: I32x8) -> u32 =
         !_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a))) as u32 & 0xff;
+    ge_mask_i8x32(a: I8x32, b: I8x32) -> u32 = !_mm256_movemask_epi8(_mm256_cmpgt_epi8(b, a)) as u32;
     dot_i16x16_u8x32_i8x32(acc: I16x16, a: U8x32, b: I8x32) -> I16x16 = _mm256_add_epi16(acc, _mm256_maddubs_epi16(a, b));
     dot_i32x8_i16x16_i16x16(acc: I32x8, a: I16x16, b: I16x16) -> I32x8 = _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
     pairs_u8x32(a: U8x32) -> U16x16 = _mm256_maddubs_epi16(a, _mm256_set1_epi8(1));

@@ -38,6 +38,15 @@ enum Values {
     Float,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Operand {
+    Bytes(Elem),
+    /// Bytes that are -1, 0 or +1.
+    Ternary,
+    Sign,
+    Float,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Out {
     Threshold,
@@ -47,7 +56,7 @@ enum Out {
 
 #[derive(Clone, Debug)]
 struct Layer {
-    operand: Elem,
+    operand: Operand,
     values: Values,
     out: Out,
     /// Channels in and out of one group.
@@ -63,7 +72,13 @@ struct Layer {
 }
 
 fn layer() -> impl Strategy<Value = Layer> {
-    let operand = prop_oneof![Just(Elem::U8), Just(Elem::I8), Just(Elem::Sign), Just(Elem::F32)];
+    let operand = prop_oneof![
+        Just(Operand::Bytes(Elem::U8)),
+        Just(Operand::Bytes(Elem::I8)),
+        Just(Operand::Ternary),
+        Just(Operand::Sign),
+        Just(Operand::Float)
+    ];
     let values = prop_oneof![
         3 => Just(Values::Coded(Depth::Binary)),
         3 => Just(Values::Coded(Depth::Ternary)),
@@ -108,11 +123,11 @@ fn layer() -> impl Strategy<Value = Layer> {
         )
 }
 
-/// Input, the layer, output; where the layer makes or reads signs, layers by 1 around it bring them from and to the caller.
+/// Input, the layer, output; where the layer makes or reads signs or ternary values, layers by 1 around it bring them from and to the caller.
 fn network(l: &Layer) -> Option<(Graph, Tensor)> {
     let mut rng = Lcg(l.seed);
     let [ic, oc] = [l.channels[0] * l.groups, l.channels[1] * l.groups];
-    let integer = l.operand != Elem::F32 && matches!(l.values, Values::Coded(_));
+    let integer = l.operand != Operand::Float && matches!(l.values, Values::Coded(_));
     if !integer && !matches!(l.out, Out::Float) {
         return None;
     }
@@ -125,17 +140,31 @@ fn network(l: &Layer) -> Option<(Graph, Tensor)> {
     };
     let (h, w) = (extent(0)?, extent(1)?);
     let mut g = Graph::new();
-    let from = if l.operand == Elem::Sign { Elem::I8 } else { l.operand };
+    let from = match l.operand {
+        Operand::Bytes(elem) => elem,
+        Operand::Ternary | Operand::Sign => Elem::I8,
+        Operand::Float => Elem::F32,
+    };
     let shape = [ic, l.map[0], l.map[1]];
     let input = g.add("image", Op::Input, Ty::new(from, shape), &[]);
     let mut at = input;
-    if l.operand == Elem::Sign {
-        at = g.add(
-            "signs",
-            each(ic, Epilogue::Threshold(vec![0; ic])),
-            Ty::new(Elem::Sign, shape),
-            &[at],
-        );
+    let first = match l.operand {
+        Operand::Sign => Some((Epilogue::Threshold(vec![0; ic]), Elem::Sign)),
+        // A third of the bytes each.
+        Operand::Ternary => {
+            let epilogue = Epilogue::Requant {
+                mul: vec![3; ic],
+                add: vec![128; ic],
+                shift: vec![8; ic],
+                lo: -1,
+                hi: 1,
+            };
+            Some((epilogue, Elem::I8))
+        }
+        Operand::Bytes(_) | Operand::Float => None,
+    };
+    if let Some((epilogue, elem)) = first {
+        at = g.add("first", each(ic, epilogue), Ty::new(elem, shape), &[at]);
     }
     let count = oc * l.channels[0] * l.kernel[0] * l.kernel[1];
     let data = match l.values {
@@ -314,7 +343,7 @@ proptest! {
 #[test]
 fn pools_keep_to_what_they_read() {
     let layer = |seed| Layer {
-        operand: Elem::I8,
+        operand: Operand::Bytes(Elem::I8),
         values: Values::Coded(Depth::Ternary),
         out: Out::Requant,
         channels: [4, 5],
@@ -397,6 +426,30 @@ fn channels_apart_are_added_in_slices() {
         "3x8x8 33C3-DW5p0-MP2-9FC w=ternary x=binary",
     ] {
         is_exact(line, "generic", "bit-slices");
+    }
+}
+
+/// Ternary operands as two signs each: of channels that fill their last word and that do not, in vectors and one by one; of padded, pooled
+/// and strided maps; for outputs that are packed and that are not.
+#[test]
+fn ternary_operands_are_split() {
+    let families = [
+        ("split-xnor", "generic"),
+        ("split-carry-save", "generic"),
+        ("split-xnor-tile", "rv32imac-zbb"),
+        ("split-vector-xnor", "aarch64"),
+        ("split-vector-xnor", "x86_64-avx512"),
+        ("split-vector-carry-save", "cortex-m55"),
+    ];
+    for line in [
+        "3x6x6 33C3-40C3-MP2-9FC w=binary x=ternary",
+        "3x7x6 64C3-33C3s2-70FC-10FC w=ternary x=ternary",
+        "3x5x5 160C1-20C3p0-10FC w=binary x=ternary",
+        "20 1120FC-70FC-9FC w=ternary x=ternary",
+    ] {
+        for (family, target) in families {
+            is_exact(line, target, family);
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn network() -> impl Strategy<Value = String> {
         2 => (2..4usize).prop_map(|size| format!("MP{size}")),
     ];
     let sample = (prop_oneof![Just(1usize), Just(3), Just(32)], 4..16usize, 2..10usize);
-    let elem = prop_oneof![Just("int8"), Just("uint8"), Just("binary")];
+    let elem = prop_oneof![Just("int8"), Just("uint8"), Just("ternary"), Just("binary")];
     let weights = prop_oneof![Just("binary"), Just("ternary")];
     (sample, prop::collection::vec(layer, 1..5), elem, weights)
         .prop_map(|((c, h, w), layers, x, weights)| format!("{c}x{h}x{w} {}-3FC w={weights} x={x}", layers.join("-")))

@@ -68,7 +68,7 @@ fn floats_agree() {
 fn layers_computed_row_by_row_agree() {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let mut models = vec![committed("lenet5_int8"), committed("lenet5_binary")];
-    for x in ["int8", "binary"] {
+    for x in ["int8", "ternary", "binary"] {
         let line = format!("3x12x12 24C3-40C3-MP2-32C3s2-10FC x={x}");
         let path = dir.path().join(format!("padded_{x}.onnx"));
         let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
@@ -80,6 +80,24 @@ fn layers_computed_row_by_row_agree() {
             let layers = check_plan(path, target, 3, plan::Optimize::Size);
             let runs = require_target(&Target::load(target).expect("the target is known"));
             assert!(layers >= 2 || !runs, "{} for {target}", path.display());
+        }
+    }
+}
+
+/// Ternary operands, of which two signs each are packed: in vectors where the target has them.
+#[test]
+fn ternary_operands_agree() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for (w, targets) in [
+        ("binary", ["native", "cortex-m4", "cortex-m55", "armv7-neon"]),
+        ("ternary", ["cortex-m0", "rv32imac-zbb", "aarch64", "wasm32"]),
+    ] {
+        let line = format!("3x8x8 40C3-64C3-MP2-70FC-10FC w={w} x=ternary");
+        let path = dir.path().join(format!("{w}.onnx"));
+        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+        std::fs::write(&path, bytes).expect("it can be written");
+        for target in targets {
+            check_plan(&path, target, 3, plan::Optimize::Speed);
         }
     }
 }

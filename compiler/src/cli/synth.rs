@@ -10,7 +10,7 @@ use std::path::PathBuf;
 ///
 /// The sample (CxHxW, or N) comes first, then the layers: `nCk` is a convolution to n channels with a k x k kernel and padding k/2
 /// (`s2`: stride 2; `p0`: no padding), `DWk` a depthwise one, `nFC` a dense layer, `MPk` max-pooling; then w=binary|ternary,
-/// x=binary|int8|uint8|float, zeros=PERCENT, seed=N.
+/// x=binary|ternary|int8|uint8|float, zeros=PERCENT, seed=N.
 #[derive(clap::Args)]
 pub struct Args {
     /// The network in a line.

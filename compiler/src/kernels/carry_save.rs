@@ -24,30 +24,36 @@ pub(super) const GREATEST: i64 = 0xffff;
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
-    let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD);
+    let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD) * job.x.signs;
     let few = words < LEAST;
     not_packed(job).or_else(|| few.then(|| format!("{words} words are too few to add")))
 }
 
+/// The word of differences for a row, a column, a word of the weights and a sign.
+type Word<'a> = dyn FnMut(&mut Builder, [Expr; 3], usize) -> Expr + 'a;
+
 /// Loops over rows of taps, their columns, and a pixel's words in two, of which straight-line code takes the innermost.
 pub(super) struct Loops {
     trips: [usize; 4],
+    /// Signs that an operand is made of.
+    signs: usize,
     /// From which on there is straight-line code.
     straight: usize,
 }
 
 impl Loops {
-    /// Loops of so many turns over rows, columns and words.
-    pub fn new([rows, cols, words]: [usize; 3]) -> Loops {
-        let inner = divisor(words, MOST);
+    /// Loops of so many turns over rows, columns and words of the weights, to each of which belong words of so many signs.
+    pub fn new([rows, cols, words]: [usize; 3], signs: usize) -> Loops {
+        let most = MOST / signs;
+        let inner = divisor(words, most);
         let trips = [rows, cols, words / inner, inner];
-        let fits = |d: &usize| trips[*d..].iter().product::<usize>() <= MOST;
+        let fits = |d: &usize| trips[*d..].iter().product::<usize>() <= most;
         let straight = (0..4).find(fits).expect("one word fits");
-        Loops { trips, straight }
+        Loops { trips, signs, straight }
     }
 
-    /// The ones in all words of `ty` that `word` gives for a row, a column and a word of the pixel.
-    pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut dyn FnMut(&mut Builder, [Expr; 3]) -> Expr) -> Expr {
+    /// The ones in all words of `ty` that `word` gives for a row, a column, a word of the weights and a sign.
+    pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut Word) -> Expr {
         let sums = Ty::I32.times(ty.lanes());
         if self.straight == 0 {
             return self.block(b, ty, word, &[]).cast(sums);
@@ -73,21 +79,18 @@ impl Loops {
     }
 
     /// The ones in the words of the loops below `outer`.
-    fn block(
-        &self,
-        b: &mut Builder,
-        ty: Ty,
-        word: &mut dyn FnMut(&mut Builder, [Expr; 3]) -> Expr,
-        outer: &[Expr],
-    ) -> Expr {
+    fn block(&self, b: &mut Builder, ty: Ty, word: &mut Word, outer: &[Expr]) -> Expr {
         let trips = &self.trips;
         let mut counters = Counters::new(ty);
         for step in 0..trips[outer.len()..].iter().product() {
             let mut at = outer.to_vec();
             at.extend((outer.len()..4).map(|d| idx(step / trips[d + 1..].iter().product::<usize>() % trips[d])));
             let [ky, kx, part, w] = <[Expr; 4]>::try_from(at).expect("four loops");
-            let word = word(b, [ky, kx, part * idx(trips[3]) + w]);
-            counters.add(b, word);
+            let at = [ky, kx, part * idx(trips[3]) + w];
+            for sign in 0..self.signs {
+                let word = word(b, at.clone(), sign);
+                counters.add(b, word);
+            }
         }
         counters.count(b)
     }
@@ -121,12 +124,14 @@ impl CarrySave {
         }
         let [_, inputs, kh, kw] = job.weights.shape;
         let words = inputs.div_ceil(WORD);
-        let wrong = Loops::new([rows.count, cols.count, words]).ones(b, Ty::U32, &mut |b, [ky, kx, w]| {
+        let loops = Loops::new([rows.count, cols.count, words], job.x.signs);
+        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx, w], sign| {
             let tap = (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone();
             let weight = channel.o.clone() * idx(kh * kw * words) + tap * idx(words) + w.clone();
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
-            let differ = b.load(x, job.x.at(w, y, col)) ^ b.load(self.words.plus, weight.clone());
+            let word = job.x.word(w, sign);
+            let differ = b.load(x, job.x.at(word, y, col)) ^ b.load(self.words.plus, weight.clone());
             let differ = match self.words.live {
                 None => differ,
                 Some(live) => differ & b.load(live, weight),
@@ -134,7 +139,7 @@ impl CarrySave {
             b.val("d", differ)
         });
         let wrong = b.val("wrong", wrong);
-        self.live(b, job, rows, cols, channel) - (wrong.clone() + wrong)
+        self.live(b, job, rows, cols, channel) - job.lost(wrong)
     }
 
     /// Number of weights of an output that are not 0 among the taps.

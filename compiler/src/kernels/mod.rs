@@ -10,6 +10,7 @@ mod nest;
 pub mod pool;
 mod scalar;
 mod slices;
+mod split;
 mod sums;
 mod tiles;
 mod vector_dot;
@@ -107,6 +108,36 @@ pub const FAMILIES: &[Family] = &[
         doc: "packed signs by packed weights, exclusive or and population count",
         refuses: xnor::refuses,
         build: xnor::build,
+    },
+    Family {
+        name: "split-vector-xnor",
+        doc: "ternary operands packed as two signs each, by packed weights, a vector of outputs at a time",
+        refuses: |job| split::refuses(job, vector_xnor::refuses),
+        build: |job| vector_xnor::build(&split::job(job)),
+    },
+    Family {
+        name: "split-vector-carry-save",
+        doc: "ternary operands packed as two signs each, by packed weights, a vector of outputs at a time, added bit by bit before they are counted",
+        refuses: |job| split::refuses(job, vector_xnor::refuses_carry_save),
+        build: |job| vector_xnor::build_carry_save(&split::job(job)),
+    },
+    Family {
+        name: "split-xnor-tile",
+        doc: "ternary operands packed as two signs each, by packed weights, exclusive or and population count, eight sums at a time",
+        refuses: |job| split::refuses(job, xnor::refuses),
+        build: |job| vector_xnor::build_words(&split::job(job)),
+    },
+    Family {
+        name: "split-carry-save",
+        doc: "ternary operands packed as two signs each, by packed weights, added bit by bit before they are counted",
+        refuses: |job| split::refuses(job, carry_save::refuses),
+        build: |job| carry_save::build(&split::job(job)),
+    },
+    Family {
+        name: "split-xnor",
+        doc: "ternary operands packed as two signs each, by packed weights, exclusive or and population count",
+        refuses: |job| split::refuses(job, xnor::refuses),
+        build: |job| xnor::build(&split::job(job)),
     },
     Family {
         name: "bit-slices",

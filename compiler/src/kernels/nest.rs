@@ -1,6 +1,7 @@
 //! What every kernel of a linear layer has in common: the loops over positions, channels and the pooling window, and the
 //! epilogue. A family adds how one sum is taken.
 
+use super::split;
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
 use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window, range};
@@ -24,12 +25,14 @@ pub struct Job<'a> {
     pub pool: Option<Window>,
     /// From sums to outputs.
     pub epilogue: &'a Epilogue,
-    /// Operand.
+    /// Operand, as the sums read it.
     pub x: View,
     /// Result.
     pub y: View,
     /// Least and greatest element of an integer operand.
     pub x_range: (i64, i64),
+    /// What is handed in, and the range of its elements, where the kernel makes `x` of it first.
+    pub given: Option<(View, (i64, i64))>,
     /// Least sum of any channel, where sums are integers.
     pub least: i64,
     /// Greatest magnitude of any channel's sum, where sums are integers.
@@ -106,6 +109,24 @@ impl Job<'_> {
         (o * inputs + i) * kh * kw + tap
     }
 
+    /// What is handed in, and the range of its elements.
+    pub fn given(&self) -> (View, (i64, i64)) {
+        self.given.unwrap_or((self.x, self.x_range))
+    }
+
+    /// By how much a packed sign that differs from its weight lessens a sum.
+    pub fn per_sign(&self) -> i64 {
+        2 / self.x.signs as i64
+    }
+
+    /// What `wrong` signs that differ from their weights take off a sum.
+    pub fn lost(&self, wrong: Expr) -> Expr {
+        match self.per_sign() {
+            1 => wrong,
+            _ => wrong.clone() + wrong,
+        }
+    }
+
     /// Where a sum starts.
     pub fn zero(&self) -> Expr {
         if self.integer() { int(0, Ty::I32) } else { float(0.0) }
@@ -120,8 +141,10 @@ pub fn nest<T>(
     sum: impl Fn(&mut Builder, &T, Buf, &Site, &Channel) -> Expr,
 ) -> Kernel {
     let mut b = Builder::new(&job.name, &job.doc);
-    let x = b.param("x", job.x.ty(), job.x.elements(), Role::In, job.x_range);
+    let (given, range) = job.given();
+    let x = b.param("x", given.ty(), given.elements(), Role::In, range);
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+    let x = split::read(&mut b, job, x);
     let weights = declare(&mut b);
     let epilogue = Finish::declare(&mut b, job);
     let [kh, kw] = job.kernel();

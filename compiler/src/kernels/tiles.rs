@@ -97,22 +97,23 @@ impl Shape {
 pub enum Sum {
     /// As they are.
     Whole(Expr),
-    /// `live - 2 * wrong` of products that are -1 or +1: how many there are, and how many are -1.
+    /// `live - 2 * wrong` of weights and signs: how many weights there are, and from how many their sign differs. `live - wrong` where
+    /// every operand is the mean of two signs.
     Counted {
-        /// Products that are not 0.
+        /// Weights that are not 0.
         live: Expr,
-        /// How many fewer these are than the weights that are not 0, if as many for every output.
+        /// How many fewer these are than those of all taps, if as many for every output.
         missing: Option<i64>,
-        /// Products that are -1.
+        /// Signs that differ.
         wrong: Expr,
     },
 }
 
 impl Sum {
-    fn whole(self) -> Expr {
+    fn whole(self, job: &Job) -> Expr {
         match self {
             Sum::Whole(sum) => sum,
-            Sum::Counted { live, wrong, .. } => live - (wrong.clone() + wrong),
+            Sum::Counted { live, wrong, .. } => live - job.lost(wrong),
         }
     }
 }
@@ -255,7 +256,7 @@ impl<S: Sums> Nest<'_, S> {
                         b.set(bits[t], masks.into_iter().fold(word, |word, mask| word | mask));
                     }
                     finish => {
-                        let sums = sums.into_iter().map(|s| b.val("sum", s.whole())).collect();
+                        let sums = sums.into_iter().map(|s| b.val("sum", s.whole(self.job))).collect();
                         finish.store(b, self.job, self.shape, self.y, sums, first, valid, place(t));
                     }
                 }
@@ -288,20 +289,22 @@ impl<S: Sums> Nest<'_, S> {
                     missing: Some(n),
                     wrong,
                     ..
-                } if n % 2 == 0 => {
+                } if n % self.job.per_sign() == 0 => {
                     let table = thresholds.limits(b, self.job);
                     let limit = load(b, table);
                     let limit = match n {
                         0 => limit,
-                        n => limit - splat(int(n / 2, Ty::I32), ty),
+                        n => limit - splat(int(n / self.job.per_sign(), Ty::I32), ty),
                     };
                     b.val("limit", limit).ge(wrong)
                 }
                 Sum::Counted { live, wrong, .. } => {
-                    let one = splat(int(1, Ty::I32), ty);
                     let table = thresholds.table(b);
-                    let threshold = load(b, table);
-                    let limit = Expr::Bin(BinOp::Shr, (live - threshold).into(), one.into());
+                    let limit = live - load(b, table);
+                    let limit = match self.job.per_sign() {
+                        1 => limit,
+                        _ => Expr::Bin(BinOp::Shr, limit.into(), splat(int(1, Ty::I32), ty).into()),
+                    };
                     b.val("limit", limit).ge(wrong)
                 }
             });
@@ -392,7 +395,7 @@ impl<S: Sums> Nest<'_, S> {
                 let wrong = b.val("wrong", a.min(wrong));
                 Sum::Counted { live, missing, wrong }
             }
-            (left, right) => Sum::Whole(b.val("sum", left.whole().max(right.whole()))),
+            (left, right) => Sum::Whole(b.val("sum", left.whole(self.job).max(right.whole(self.job)))),
         }
     }
 }
@@ -443,15 +446,16 @@ impl Thresholds {
         self.declared(b, &self.table, "threshold", &mut |_, threshold| threshold)
     }
 
-    /// Of the products with all weights, how many may be -1.
+    /// How many signs may differ from their weights, of all taps.
     fn limits(&self, b: &mut Builder, job: &Job) -> Buf {
         let (_, codes) = job.packed_codes().expect("counted");
         let live: Vec<i64> = codes
             .chunks(job.taps())
             .map(|w| w.iter().filter(|w| **w != 0).count() as i64)
             .collect();
-        // Outputs beyond the last have no products.
-        let limit = &mut |o: usize, threshold: i64| (live.get(o).copied().unwrap_or(0) - threshold) >> 1;
+        let half = job.per_sign() - 1;
+        // Outputs beyond the last have no weights.
+        let limit = &mut |o: usize, threshold: i64| (live.get(o).copied().unwrap_or(0) - threshold) >> half;
         self.declared(b, &self.limits, "limits", limit)
     }
 

@@ -10,6 +10,7 @@
 
 use super::carry_save::{self, Loops};
 use super::nest::Job;
+use super::split;
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
 use super::window::Taps;
@@ -171,11 +172,11 @@ fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
         Count::CarrySave => carry_save::GREATEST * words as i64,
         _ => (words * WORD) as i64,
     };
-    tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| Xnor {
+    tiles::nest(job, job.given(), shape, bound, |b, x| Xnor {
         job,
         shape,
         count,
-        x,
+        x: split::read(b, job, x),
         plus: plane(b, job, shape, "plus", codes, &|c| c > 0),
         live: (depth == Depth::Ternary).then(|| plane(b, job, shape, "live", codes, &|c| c != 0)),
         counts: RefCell::default(),
@@ -235,15 +236,13 @@ impl Sums for Xnor<'_> {
 impl Xnor<'_> {
     /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
     fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let loops = Loops::new(tile.loops(self.job, self.job.inputs().div_ceil(WORD)));
+        let steps = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
+        let loops = Loops::new(steps, self.job.x.signs);
         let sum = |b: &mut Builder, site: &Site, q: usize| {
-            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w]| {
-                let signs = b.load_n(
-                    self.x,
-                    self.tap(site, &[ky.clone(), kx.clone()], w.clone()),
-                    1,
-                    self.words(),
-                );
+            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w], sign| {
+                let word = self.job.x.word(w.clone(), sign);
+                let tap = self.tap(site, &[ky.clone(), kx.clone()], word);
+                let signs = b.load_n(self.x, tap, 1, self.words());
                 let at = self.weights(tile, [ky, kx, w]) + idx(q * self.shape.lanes);
                 let weights = |buf| b.load_n(buf, at.clone(), self.shape.lanes, self.words());
                 let differ = weights(self.plus) ^ signs;
@@ -263,14 +262,15 @@ impl Xnor<'_> {
     fn counted(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
         let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
         // The loop over words is cut so that a byte holds the counts of an inner one.
-        let most = if self.spreads() { STRAIGHT } else { WORDS_PER_BYTE };
+        let per_byte = WORDS_PER_BYTE / self.job.x.signs;
+        let most = if self.spreads() { STRAIGHT } else { per_byte };
         let inner = (1..=words.min(most))
             .rev()
             .find(|d| words.is_multiple_of(*d))
             .expect("1 divides");
         let loops = [rows, cols, words / inner, inner];
         let depth = (0..4)
-            .find(|&d| loops[d..].iter().product::<usize>() <= WORDS_PER_BYTE)
+            .find(|&d| loops[d..].iter().product::<usize>() <= per_byte)
             .expect("one word fits");
         let ty = Ty::U32.times(self.shape.lanes as u8);
         let sums = self.zeros(b, tile, "wrong", ty);
@@ -310,7 +310,8 @@ impl Xnor<'_> {
         if at.len() == 3 {
             if self.spreads() {
                 let signs = self.signs(b, tile, at, loops[3]);
-                return (0..loops[3]).for_each(|w| self.step(b, tile, at, (loops[3], idx(w)), &signs[w], sums));
+                let of_word = signs.chunks(self.job.x.signs).enumerate();
+                return of_word.for_each(|(w, signs)| self.step(b, tile, at, (loops[3], idx(w)), signs, sums));
             }
             // Two or three words a pixel are not worth a loop.
             return b.each("w", loops[3], loops[3] <= 4, |b, w| {
@@ -342,20 +343,22 @@ impl Xnor<'_> {
         Ty::U32.times(self.shape.lanes as u8)
     }
 
-    /// One word of signs of every site, in all lanes.
-    fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize, w: &Expr) -> Vec<Expr> {
-        let word = at[2].clone() * idx(inner) + w.clone();
-        let signs = |site: &Site| {
-            let v = b.load_n(self.x, self.tap(site, at, word.clone()), 1, self.words());
+    /// The words of signs of every site for a word of weights, `[sign][site]`, in all lanes.
+    fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize, w: &Expr) -> Vec<Vec<Expr>> {
+        let group = at[2].clone() * idx(inner) + w.clone();
+        let mut signs = |site: &Site, sign: usize| {
+            let word = self.job.x.word(group.clone(), sign);
+            let v = b.load_n(self.x, self.tap(site, at, word), 1, self.words());
             b.val("signs", v)
         };
-        tile.sites.iter().map(signs).collect()
+        let mut of_sites = |sign| tile.sites.iter().map(|site| signs(site, sign)).collect();
+        (0..self.job.x.signs).map(&mut of_sites).collect()
     }
 
-    /// `inner` words of signs of every site, `[word][site]`, in all lanes. Neighbours see the same pixels: words
-    /// are loaded once for all sites of a row, several at a time.
+    /// The words of signs of every site for `inner` words of weights, `[word][sign][site]` in one list of lists, in all lanes.
+    /// Neighbours see the same pixels: words are loaded once for all sites of a row, several at a time.
     fn signs(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize) -> Vec<Vec<Expr>> {
-        let (ty, lanes) = (self.words(), self.shape.lanes);
+        let (ty, lanes, inner) = (self.words(), self.shape.lanes, inner * self.job.x.signs);
         let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (s, site) in tile.sites.iter().enumerate() {
             rows.entry(site.at[0]).or_default().push(s);
@@ -397,14 +400,14 @@ impl Xnor<'_> {
         signs.into_iter().map(all).collect()
     }
 
-    /// One word of `signs` of every site; of the words that `at` begins with, number `w` of `inner`.
+    /// One word of weights, and `signs` of every site; of the words that `at` begins with, number `w` of `inner`.
     fn step(
         &self,
         b: &mut Builder,
         tile: &Tile,
         at: &[Expr],
         (inner, w): (usize, Expr),
-        signs: &[Expr],
+        signs: &[Vec<Expr>],
         sums: &[Vec<Var>],
     ) {
         let [ky, kx, part] = [0, 1, 2].map(|i| at[i].clone());
@@ -419,7 +422,7 @@ impl Xnor<'_> {
         };
         let plus = plane(b, "plus_w", self.plus);
         let live = self.live.map(|l| plane(b, "live_w", l));
-        for (signs, sums) in signs.iter().zip(sums) {
+        for (signs, sums) in signs.iter().flat_map(|of_sites| of_sites.iter().zip(sums)) {
             for (q, &sum) in sums.iter().enumerate() {
                 let differ = plus[q].clone() ^ signs.clone();
                 let differ = match &live {

@@ -14,7 +14,7 @@ pub enum Layout {
     Planar,
     /// Channels innermost: `[h][w][c]`.
     Interleaved,
-    /// Signs, one bit each, +1 as 1: `[h][w][c / 32]` words; channel c is bit `c % 32`, unused bits are 0.
+    /// Signs, one bit each, +1 as 1: `[h][w][c / 32][signs]` words; channel c is bit `c % 32`, unused bits are 0.
     Packed,
 }
 
@@ -31,6 +31,8 @@ pub struct View {
     pub plane: usize,
     /// What an element is.
     pub elem: Elem,
+    /// Signs that a packed element is made of: one, or two whose mean it is.
+    pub signs: usize,
     /// Order in memory.
     pub layout: Layout,
 }
@@ -45,6 +47,7 @@ impl View {
             w,
             plane: h,
             elem: ty.elem,
+            signs: 1,
             layout,
         }
     }
@@ -66,7 +69,7 @@ impl View {
         match self.layout {
             Layout::Planar => 1,
             Layout::Interleaved => self.c,
-            Layout::Packed => self.c.div_ceil(WORD),
+            Layout::Packed => self.c.div_ceil(WORD) * self.signs,
         }
     }
 
@@ -106,6 +109,24 @@ impl View {
     /// Distance between rows.
     pub fn row(&self) -> usize {
         self.w * self.pixel()
+    }
+
+    /// The same map of packed elements that are the mean of two signs.
+    pub fn split(self) -> Self {
+        View {
+            elem: Elem::Sign,
+            signs: 2,
+            layout: Layout::Packed,
+            ..self
+        }
+    }
+
+    /// Number of the word that holds one of the signs of the 32 channels `group`.
+    pub fn word(&self, group: Expr, sign: usize) -> Expr {
+        match self.signs {
+            1 => group,
+            n => group * idx(n) + idx(sign),
+        }
     }
 
     /// Index of channel (or word) `c` of the pixel in row `y` and column `x`.

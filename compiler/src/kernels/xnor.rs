@@ -1,6 +1,7 @@
 //! Packed signs by packed weights: exclusive or and population count, 32 products at a time.
 //!
-//! With d the number of places where sign and weight differ, n of them live, the sum is n - 2 d.
+//! With d the number of places where sign and weight differ, n of them live, the sum is n - 2 d. Where every operand is the mean of
+//! two signs it is n - d, d counted for both.
 
 use super::nest::{Channel, Job, Site, nest};
 use super::view::WORD;
@@ -64,7 +65,7 @@ fn plane(b: &mut Builder, job: &Job, name: &str, codes: &[i8], is: &dyn Fn(i8) -
 
 fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: &Channel) -> Expr {
     let [_, inputs, kh, kw] = job.weights.shape;
-    let per_pixel = inputs.div_ceil(WORD);
+    let (per_pixel, signs) = (inputs.div_ceil(WORD), job.x.signs);
     let acc = b.mutable("acc", int(0, Ty::I32));
     if site.rows.count == 0 || site.cols.count == 0 {
         return Expr::Var(acc);
@@ -77,14 +78,25 @@ fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: 
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
             let pixel = b.val("pixel", job.x.at(idx(0), y, col));
             b.each("w", per_pixel, false, |b, w| {
-                let differ = b.load(x, pixel.clone() + w.clone()) ^ b.load(words.plus, word.clone() + w.clone());
+                let plus = b.load(words.plus, word.clone() + w.clone());
+                let plus = if signs > 1 { b.val("plus_w", plus) } else { plus };
+                let differ = |b: &Builder, sign| b.load(x, pixel.clone() + job.x.word(w.clone(), sign)) ^ plus.clone();
                 let term = match words.live {
-                    None => differ.popcnt().cast(Ty::I32),
+                    None => {
+                        let wrong = (0..signs).map(|sign| differ(b, sign).popcnt().cast(Ty::I32));
+                        wrong.reduce(|a, b| a + b).expect("a sign")
+                    }
                     Some(live) => {
-                        let live = b.val("l", b.load(live, word.clone() + w));
-                        let wrong = b.val("wrong", (differ & live.clone()).popcnt().cast(Ty::I32));
+                        let live = b.val("l", b.load(live, word.clone() + w.clone()));
+                        let mut wrong = |sign| {
+                            let wrong = (differ(b, sign) & live.clone()).popcnt().cast(Ty::I32);
+                            b.val("wrong", wrong)
+                        };
+                        let one = wrong(0);
+                        // As often as it counts.
+                        let other = if signs > 1 { wrong(1) } else { one.clone() };
                         // live - 2 wrong, counted down from 0 like the binary sum.
-                        wrong.clone() + wrong - live.popcnt().cast(Ty::I32)
+                        one + other - live.popcnt().cast(Ty::I32)
                     }
                 };
                 b.add(acc, term);
@@ -94,7 +106,7 @@ fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: 
     match words.live {
         None => {
             let n = (site.rows.count * site.cols.count * inputs) as i64;
-            int(n, Ty::I32) - int(2, Ty::I32) * Expr::Var(acc)
+            int(n, Ty::I32) - int(job.per_sign(), Ty::I32) * Expr::Var(acc)
         }
         Some(_) => -Expr::Var(acc),
     }

@@ -295,7 +295,7 @@ impl Counter<'_> {
                 _ => None,
             },
             Expr::Vector(..) => Some(price::ALU),
-            Expr::Un(UnOp::Popcnt, _) => Some(price::POPCOUNT),
+            Expr::Un(UnOp::Popcnt, a) if ty(a).lanes() == 1 => Some(price::POPCOUNT),
             Expr::Un(_, a) if ty(a) == Ty::F32 => Some(price::FLOAT),
             Expr::Un(..) => Some(price::ALU),
             Expr::Bin(op, a, b) => Some(match (ty(a), op, &**b) {

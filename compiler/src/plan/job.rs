@@ -122,6 +122,7 @@ pub fn linear<'a>(
         x,
         y,
         x_range,
+        given: None,
         least,
         greatest,
         scratch,

@@ -15,7 +15,7 @@
 //! | `nFC` | dense layer with n outputs |
 //! | `MPk` | k x k max-pooling |
 //! | `w=` | weights: `binary`, `ternary` (default) |
-//! | `x=` | activations: `binary`, `int8` (default), `uint8`, `float` |
+//! | `x=` | activations: `binary`, `ternary`, `int8` (default), `uint8`, `float` |
 //! | `zeros=` | zeros among ternary weights, in percent (default 50) |
 //! | `seed=` | other random numbers |
 //!
@@ -79,6 +79,8 @@ pub enum Weights {
 pub enum Activations {
     /// -1 or +1: sums are compared with a threshold per channel.
     Binary,
+    /// -1, 0 or +1: sums are compared with two thresholds.
+    Ternary,
     /// -128..=127: sums are requantised.
     Int8,
     /// 0..=255 behind a rectifier: sums are requantised.
@@ -147,10 +149,11 @@ impl Spec {
             ("w", "ternary") => self.weights = Weights::Ternary,
             ("w", _) => return unknown("binary or ternary"),
             ("x", "binary") => self.activations = Activations::Binary,
+            ("x", "ternary") => self.activations = Activations::Ternary,
             ("x", "int8") => self.activations = Activations::Int8,
             ("x", "uint8") => self.activations = Activations::Uint8,
             ("x", "float") => self.activations = Activations::Float,
-            ("x", _) => return unknown("binary, int8, uint8 or float"),
+            ("x", _) => return unknown("binary, ternary, int8, uint8 or float"),
             ("zeros", _) => match value.parse() {
                 Ok(percent @ 0..=90) => self.zeros = percent,
                 _ => return unknown("0 to 90 percent"),
@@ -277,6 +280,7 @@ impl fmt::Display for Spec {
         };
         let activations = match self.activations {
             Activations::Binary => "binary",
+            Activations::Ternary => "ternary",
             Activations::Int8 => "int8",
             Activations::Uint8 => "uint8",
             Activations::Float => "float",

@@ -1,5 +1,5 @@
 //! A line as an ONNX file that every runtime reads: integer weights behind `DequantizeLinear`, 8-bit activations as
-//! `QuantizeLinear` and `DequantizeLinear`, binary ones as `Where(x >= 0, 1, -1)`.
+//! `QuantizeLinear` and `DequantizeLinear`, binary ones as `Where(x >= 0, 1, -1)`, ternary ones as `Round(Clip(x, -1, 1))`.
 
 use super::{Activations, Form, HEAD, Layer, Spec, TAIL, Weights};
 use crate::bake::onnx::{Attribute, Builder};
@@ -102,7 +102,7 @@ impl Net<'_> {
         let shape: Vec<_> = batch.chain(self.spec.sample.iter().copied().map(Some)).collect();
         let dtype = match self.spec.activations {
             Activations::Uint8 => DataType::Uint8,
-            Activations::Int8 | Activations::Binary => DataType::Int8,
+            Activations::Int8 | Activations::Ternary | Activations::Binary => DataType::Int8,
             Activations::Float => DataType::Float,
         };
         self.m.input("image", dtype, &shape);
@@ -127,6 +127,7 @@ impl Net<'_> {
         }
         let dtype = match self.spec.activations {
             Activations::Binary => return self.sign(layer),
+            Activations::Ternary => return self.round(layer),
             Activations::Int8 => DataType::Int8,
             Activations::Uint8 => DataType::Uint8,
             Activations::Float => return,
@@ -153,6 +154,14 @@ impl Net<'_> {
         }
         self.node("GreaterOrEqual", &format!("{layer}.compare"), &["zero"], &[]);
         self.node("Where", &format!("{layer}.sign"), &["one", "minus_one"], &[]);
+    }
+
+    fn round(&mut self, layer: &str) {
+        for (name, value) in [("one", 1.0), ("minus_one", -1.0)] {
+            self.m.floats(name, &[], &[value]);
+        }
+        self.node("Clip", &format!("{layer}.clip"), &["minus_one", "one"], &[]);
+        self.node("Round", &format!("{layer}.round"), &[], &[]);
     }
 
     fn conv(&mut self, name: &str, channels: usize, outputs: Option<usize>, [kernel, stride, pad]: [usize; 3]) {
@@ -254,7 +263,7 @@ mod tests {
     #[test]
     fn every_kind_compiles_to_the_layers_that_were_asked_for() {
         for weights in ["binary", "ternary"] {
-            for activations in ["binary", "int8", "uint8", "float"] {
+            for activations in ["binary", "ternary", "int8", "uint8", "float"] {
                 let line = format!("3x12x12 8C3-MP2-16C3s2-DW3-32FC-10FC w={weights} x={activations}");
                 let (model, _) = layers(&line, Form::Network);
                 let found = inspect(&model);
@@ -273,12 +282,13 @@ mod tests {
 
     #[test]
     fn layers_alone_stand_between_a_quantizer_and_a_score() {
-        for activations in ["binary", "int8", "uint8", "float"] {
+        for activations in ["binary", "ternary", "int8", "uint8", "float"] {
             let (model, names) = layers(&format!("64x6x6 32C3 x={activations}"), Form::Layers);
             let all = inspect(&model).layers;
             let layer = all.iter().find(|l| l.name == "conv1").expect("a layer");
             let reads = match activations {
                 "binary" => "sign",
+                "ternary" => "int8",
                 "float" => "float32",
                 quantised => quantised,
             };
