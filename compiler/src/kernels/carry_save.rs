@@ -5,6 +5,7 @@
 //! instructions this way, 13 with a count per word (3x3 convolution, 64 to 64 channels, counted under QEMU).
 
 use super::nest::{Channel, Job, Site, nest};
+use super::split::{self, Operand};
 use super::view::WORD;
 use super::window::Taps;
 use super::xnor::{Words, declare, refuses as not_packed};
@@ -24,35 +25,36 @@ pub(super) const GREATEST: i64 = 0xffff;
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
-    let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD) * job.x.signs;
+    let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD) * split::words(job);
     let few = words < LEAST;
     not_packed(job).or_else(|| few.then(|| format!("{words} words are too few to add")))
 }
 
-/// The word of differences for a row, a column, a word of the weights and a sign.
-type Word<'a> = dyn FnMut(&mut Builder, [Expr; 3], usize) -> Expr + 'a;
+/// The words of differences for a row, a column and a word of the weights.
+type Word<'a> = dyn FnMut(&mut Builder, [Expr; 3]) -> Vec<Expr> + 'a;
 
 /// Loops over rows of taps, their columns, and a pixel's words in two, of which straight-line code takes the innermost.
 pub(super) struct Loops {
     trips: [usize; 4],
-    /// Signs that an operand is made of.
-    signs: usize,
+    /// Words to add for each of the weights.
+    each: usize,
     /// From which on there is straight-line code.
     straight: usize,
 }
 
 impl Loops {
-    /// Loops of so many turns over rows, columns and words of the weights, to each of which belong words of so many signs.
-    pub fn new([rows, cols, words]: [usize; 3], signs: usize) -> Loops {
-        let most = MOST / signs;
+    /// Loops of so many turns over rows, columns and words of a job's weights.
+    pub fn new(job: &Job, [rows, cols, words]: [usize; 3]) -> Loops {
+        let each = split::words(job);
+        let most = MOST / each;
         let inner = divisor(words, most);
         let trips = [rows, cols, words / inner, inner];
         let fits = |d: &usize| trips[*d..].iter().product::<usize>() <= most;
         let straight = (0..4).find(fits).expect("one word fits");
-        Loops { trips, signs, straight }
+        Loops { trips, each, straight }
     }
 
-    /// The ones in all words of `ty` that `word` gives for a row, a column, a word of the weights and a sign.
+    /// The ones in all words of `ty` that `word` gives for a row, a column and a word of the weights.
     pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut Word) -> Expr {
         let sums = Ty::I32.times(ty.lanes());
         if self.straight == 0 {
@@ -86,9 +88,9 @@ impl Loops {
             let mut at = outer.to_vec();
             at.extend((outer.len()..4).map(|d| idx(step / trips[d + 1..].iter().product::<usize>() % trips[d])));
             let [ky, kx, part, w] = <[Expr; 4]>::try_from(at).expect("four loops");
-            let at = [ky, kx, part * idx(trips[3]) + w];
-            for sign in 0..self.signs {
-                let word = word(b, at.clone(), sign);
+            let words = word(b, [ky, kx, part * idx(trips[3]) + w]);
+            debug_assert_eq!(words.len(), self.each);
+            for word in words {
                 counters.add(b, word);
             }
         }
@@ -102,51 +104,56 @@ pub fn build(job: &Job) -> Kernel {
     nest(
         job,
         false,
-        |b| CarrySave {
+        |b, x| CarrySave {
+            x: split::read(b, job, x),
             words: declare(b, job, depth, codes),
             live: RefCell::default(),
         },
-        |b, kernel, x, site, channel| kernel.sum(b, job, x, site, channel),
+        |b, kernel, site, channel| kernel.sum(b, job, site, channel),
     )
 }
 
 struct CarrySave {
+    x: Operand,
     words: Words,
     /// Number of weights that are not 0, by taps: the table has an element per output.
     live: RefCell<BTreeMap<[usize; 4], Buf>>,
 }
 
 impl CarrySave {
-    fn sum(&self, b: &mut Builder, job: &Job, x: Buf, site: &Site, channel: &Channel) -> Expr {
+    fn sum(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
         let (rows, cols) = (site.rows, site.cols);
         if rows.count == 0 || cols.count == 0 {
             return int(0, Ty::I32);
         }
         let [_, inputs, kh, kw] = job.weights.shape;
         let words = inputs.div_ceil(WORD);
-        let loops = Loops::new([rows.count, cols.count, words], job.x.signs);
-        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx, w], sign| {
+        let loops = Loops::new(job, [rows.count, cols.count, words]);
+        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx, w]| {
             let tap = (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone();
             let weight = channel.o.clone() * idx(kh * kw * words) + tap * idx(words) + w.clone();
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
-            let word = job.x.word(w, sign);
-            let differ = b.load(x, job.x.at(word, y, col)) ^ b.load(self.words.plus, weight.clone());
-            let differ = match self.words.live {
-                None => differ,
-                Some(live) => differ & b.load(live, weight),
+            let bits = |plane| {
+                let at = job.x.at(job.x.word(w.clone(), plane), y.clone(), col.clone());
+                b.load(self.x.words, at)
             };
-            b.val("d", differ)
+            let bits: Vec<Expr> = (0..job.x.planes).map(bits).collect();
+            let plus = b.load(self.words.plus, weight.clone());
+            let live = self.words.live.map(|live| b.load(live, weight));
+            let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
+            words.map(|word| b.val("d", word)).collect()
         });
         let wrong = b.val("wrong", wrong);
-        self.live(b, job, rows, cols, channel) - job.lost(wrong)
+        self.live(b, job, site, channel) - job.lost(wrong)
     }
 
-    /// Number of weights of an output that are not 0 among the taps.
-    fn live(&self, b: &mut Builder, job: &Job, rows: Taps, cols: Taps, channel: &Channel) -> Expr {
+    /// Number of products that are not 0, as far as the operand does not say that others are.
+    fn live(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
         if self.words.live.is_none() {
-            return int((rows.count * cols.count * job.inputs()) as i64, Ty::I32);
+            return self.x.live(b, job, site);
         }
+        let (rows, cols) = (site.rows, site.cols);
         let key = [rows.first, rows.count, cols.first, cols.count];
         let known = self.live.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {

@@ -24,8 +24,8 @@ pub fn build(job: &Job) -> Kernel {
     nest(
         job,
         false,
-        |b| declare(b, job),
-        |b, weights, x, site, channel| sum(b, job, *weights, x, site, channel),
+        |b, x| (x, declare(b, job)),
+        |b, (x, weights), site, channel| sum(b, job, *weights, *x, site, channel),
     )
 }
 

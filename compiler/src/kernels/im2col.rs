@@ -44,7 +44,7 @@ pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
             w: job.y.w * size[1],
             plane: job.y.h * size[0],
             elem: job.x.elem,
-            signs: 1,
+            planes: 1,
             layout: Layout::Interleaved,
         },
         x_range: (job.x_range.0.min(0), job.x_range.1.max(0)),

@@ -24,7 +24,7 @@ mod xnor;
 
 use crate::kir::Kernel;
 pub use chunks::FEW_TAPS;
-pub use nest::Job;
+pub use nest::{Job, Packed};
 use sums::Code;
 pub use view::{Layout, View};
 

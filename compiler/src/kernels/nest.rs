@@ -1,7 +1,6 @@
 //! What every kernel of a linear layer has in common: the loops over positions, channels and the pooling window, and the
 //! epilogue. A family adds how one sum is taken.
 
-use super::split;
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
 use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window, range};
@@ -33,6 +32,8 @@ pub struct Job<'a> {
     pub x_range: (i64, i64),
     /// What is handed in, and the range of its elements, where the kernel makes `x` of it first.
     pub given: Option<(View, (i64, i64))>,
+    /// What the bits of a packed operand mean.
+    pub packed: Packed,
     /// Least sum of any channel, where sums are integers.
     pub least: i64,
     /// Greatest magnitude of any channel's sum, where sums are integers.
@@ -44,6 +45,17 @@ pub struct Job<'a> {
     pub stack: Option<u64>,
     /// The target's vector operations.
     pub simd: &'a Simd,
+}
+
+/// What the bits of a packed operand mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// One: whether it is +1, or else -1.
+    Signs,
+    /// Two such signs, of which it is the mean.
+    Means,
+    /// Two: whether it is not 0, and then whether it is +1.
+    Live,
 }
 
 /// Where one sum is taken: the taps on the map, and the coordinates of the first.
@@ -114,14 +126,17 @@ impl Job<'_> {
         self.given.unwrap_or((self.x, self.x_range))
     }
 
-    /// By how much a packed sign that differs from its weight lessens a sum.
-    pub fn per_sign(&self) -> i64 {
-        2 / self.x.signs as i64
+    /// By how much a bit that differs from its weight lessens a sum.
+    pub fn per_bit(&self) -> i64 {
+        match self.packed {
+            Packed::Means => 1,
+            Packed::Signs | Packed::Live => 2,
+        }
     }
 
-    /// What `wrong` signs that differ from their weights take off a sum.
+    /// What `wrong` bits that differ from their weights take off a sum.
     pub fn lost(&self, wrong: Expr) -> Expr {
-        match self.per_sign() {
+        match self.per_bit() {
             1 => wrong,
             _ => wrong.clone() + wrong,
         }
@@ -133,19 +148,18 @@ impl Job<'_> {
     }
 }
 
-/// Builds the kernel of `job`. `declare` adds the weights' buffers; `sum` computes one sum.
+/// Builds the kernel of `job`. `declare` adds the family's buffers to the operand's; `sum` computes one sum.
 pub fn nest<T>(
     job: &Job,
     unroll: bool,
-    declare: impl FnOnce(&mut Builder) -> T,
-    sum: impl Fn(&mut Builder, &T, Buf, &Site, &Channel) -> Expr,
+    declare: impl FnOnce(&mut Builder, Buf) -> T,
+    sum: impl Fn(&mut Builder, &T, &Site, &Channel) -> Expr,
 ) -> Kernel {
     let mut b = Builder::new(&job.name, &job.doc);
     let (given, range) = job.given();
     let x = b.param("x", given.ty(), given.elements(), Role::In, range);
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
-    let x = split::read(&mut b, job, x);
-    let weights = declare(&mut b);
+    let family = declare(&mut b, x);
     let epilogue = Finish::declare(&mut b, job);
     let [kh, kw] = job.kernel();
     let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
@@ -156,7 +170,7 @@ pub fn nest<T>(
                 b.each("col", col.count, false, |b, j| {
                     let at = Place { row, col, i: &i, j: &j };
                     channels(b, job, unroll, y, at.output(), &mut |b, channel| {
-                        let best = greatest(b, job, &at, &mut |b, site| sum(b, &weights, x, site, channel));
+                        let best = greatest(b, job, &at, &mut |b, site| sum(b, &family, site, channel));
                         epilogue.apply(b, best, channel.o.clone())
                     });
                 });

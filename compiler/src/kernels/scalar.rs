@@ -22,8 +22,8 @@ pub fn build(job: &Job, unroll: bool) -> Kernel {
     nest(
         job,
         unroll,
-        |b| declare(b, job),
-        |b, table, x, site, channel| sum(b, job, unroll, table, x, site, channel),
+        |b, x| (x, declare(b, job)),
+        |b, (x, table), site, channel| sum(b, job, unroll, table, *x, site, channel),
     )
 }
 

@@ -97,14 +97,14 @@ impl Shape {
 pub enum Sum {
     /// As they are.
     Whole(Expr),
-    /// `live - 2 * wrong` of weights and signs: how many weights there are, and from how many their sign differs. `live - wrong` where
-    /// every operand is the mean of two signs.
+    /// `live - 2 * wrong` of products that are -1, 0 or +1: how many are not 0, and how many are -1. `live - wrong` of weights and operands
+    /// each of which is the mean of two signs: how many weights are not 0, and how many signs differ.
     Counted {
-        /// Weights that are not 0.
+        /// Products, or weights, that are not 0.
         live: Expr,
-        /// How many fewer these are than those of all taps, if as many for every output.
+        /// How many fewer these are than the weights of all taps that are not 0, if as many for every output.
         missing: Option<i64>,
-        /// Signs that differ.
+        /// Products that are -1, or signs that differ.
         wrong: Expr,
     },
 }
@@ -289,19 +289,19 @@ impl<S: Sums> Nest<'_, S> {
                     missing: Some(n),
                     wrong,
                     ..
-                } if n % self.job.per_sign() == 0 => {
+                } if n % self.job.per_bit() == 0 => {
                     let table = thresholds.limits(b, self.job);
                     let limit = load(b, table);
                     let limit = match n {
                         0 => limit,
-                        n => limit - splat(int(n / self.job.per_sign(), Ty::I32), ty),
+                        n => limit - splat(int(n / self.job.per_bit(), Ty::I32), ty),
                     };
                     b.val("limit", limit).ge(wrong)
                 }
                 Sum::Counted { live, wrong, .. } => {
                     let table = thresholds.table(b);
                     let limit = live - load(b, table);
-                    let limit = match self.job.per_sign() {
+                    let limit = match self.job.per_bit() {
                         1 => limit,
                         _ => Expr::Bin(BinOp::Shr, limit.into(), splat(int(1, Ty::I32), ty).into()),
                     };
@@ -446,14 +446,14 @@ impl Thresholds {
         self.declared(b, &self.table, "threshold", &mut |_, threshold| threshold)
     }
 
-    /// How many signs may differ from their weights, of all taps.
+    /// How many bits may differ from the weights, of all taps.
     fn limits(&self, b: &mut Builder, job: &Job) -> Buf {
         let (_, codes) = job.packed_codes().expect("counted");
         let live: Vec<i64> = codes
             .chunks(job.taps())
             .map(|w| w.iter().filter(|w| **w != 0).count() as i64)
             .collect();
-        let half = job.per_sign() - 1;
+        let half = job.per_bit() - 1;
         // Outputs beyond the last have no weights.
         let limit = &mut |o: usize, threshold: i64| (live.get(o).copied().unwrap_or(0) - threshold) >> half;
         self.declared(b, &self.limits, "limits", limit)

@@ -9,8 +9,8 @@
 //! `vector-carry-save` is `vector-xnor` for vectors that count no bits: words are added bit by bit, as in `carry-save`.
 
 use super::carry_save::{self, Loops};
-use super::nest::Job;
-use super::split;
+use super::nest::{self, Job};
+use super::split::{self, Operand};
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
 use super::window::Taps;
@@ -187,7 +187,7 @@ struct Xnor<'a> {
     job: &'a Job<'a>,
     shape: Shape,
     count: Count,
-    x: Buf,
+    x: Operand,
     plus: Buf,
     live: Option<Buf>,
     /// Number of weights that are not 0, by taps.
@@ -223,13 +223,23 @@ impl Sums for Xnor<'_> {
         let [_, inputs, kh, kw] = self.job.weights.shape;
         let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
         let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
-        let counted = |(live, wrong): (&Expr, Expr)| Sum::Counted {
-            live: live.clone(),
-            missing,
-            wrong,
-        };
-        let row = |row: Vec<Expr>| live.iter().zip(row).map(counted).collect();
-        wrong.into_iter().map(row).collect()
+        let mut rows = vec![];
+        for (site, wrong) in tile.sites.iter().zip(wrong) {
+            let place = nest::Site {
+                rows: tile.rows,
+                cols: tile.cols,
+                y: site.y.clone(),
+                x: site.x.clone(),
+            };
+            let of_site = self.x.counted(b, self.job, &place).map(|n| splat(n, self.shape.sums()));
+            let counted = |(live, wrong): (&Expr, Expr)| Sum::Counted {
+                live: of_site.as_ref().unwrap_or(live).clone(),
+                missing: missing.filter(|_| of_site.is_none()),
+                wrong,
+            };
+            rows.push(live.iter().zip(wrong).map(counted).collect());
+        }
+        rows
     }
 }
 
@@ -237,20 +247,20 @@ impl Xnor<'_> {
     /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
     fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
         let steps = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
-        let loops = Loops::new(steps, self.job.x.signs);
+        let loops = Loops::new(self.job, steps);
         let sum = |b: &mut Builder, site: &Site, q: usize| {
-            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w], sign| {
-                let word = self.job.x.word(w.clone(), sign);
-                let tap = self.tap(site, &[ky.clone(), kx.clone()], word);
-                let signs = b.load_n(self.x, tap, 1, self.words());
+            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w]| {
+                let bits = |plane| {
+                    let word = self.job.x.word(w.clone(), plane);
+                    let tap = self.tap(site, &[ky.clone(), kx.clone()], word);
+                    b.load_n(self.x.words, tap, 1, self.words())
+                };
+                let bits: Vec<Expr> = (0..self.job.x.planes).map(bits).collect();
                 let at = self.weights(tile, [ky, kx, w]) + idx(q * self.shape.lanes);
                 let weights = |buf| b.load_n(buf, at.clone(), self.shape.lanes, self.words());
-                let differ = weights(self.plus) ^ signs;
-                let differ = match self.live {
-                    Some(live) => differ & weights(live),
-                    None => differ,
-                };
-                b.val("differ", differ)
+                let live = self.live.map(weights);
+                let words = split::differ(self.job, &bits, &weights(self.plus), live.as_ref()).into_iter();
+                words.map(|word| b.val("differ", word)).collect()
             });
             b.val("wrong", wrong)
         };
@@ -262,7 +272,7 @@ impl Xnor<'_> {
     fn counted(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
         let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
         // The loop over words is cut so that a byte holds the counts of an inner one.
-        let per_byte = WORDS_PER_BYTE / self.job.x.signs;
+        let per_byte = WORDS_PER_BYTE / split::words(self.job);
         let most = if self.spreads() { STRAIGHT } else { per_byte };
         let inner = (1..=words.min(most))
             .rev()
@@ -310,7 +320,7 @@ impl Xnor<'_> {
         if at.len() == 3 {
             if self.spreads() {
                 let signs = self.signs(b, tile, at, loops[3]);
-                let of_word = signs.chunks(self.job.x.signs).enumerate();
+                let of_word = signs.chunks(self.job.x.planes).enumerate();
                 return of_word.for_each(|(w, signs)| self.step(b, tile, at, (loops[3], idx(w)), signs, sums));
             }
             // Two or three words a pixel are not worth a loop.
@@ -343,22 +353,22 @@ impl Xnor<'_> {
         Ty::U32.times(self.shape.lanes as u8)
     }
 
-    /// The words of signs of every site for a word of weights, `[sign][site]`, in all lanes.
+    /// The words of every site for a word of weights, `[plane][site]`, in all lanes.
     fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize, w: &Expr) -> Vec<Vec<Expr>> {
         let group = at[2].clone() * idx(inner) + w.clone();
-        let mut signs = |site: &Site, sign: usize| {
-            let word = self.job.x.word(group.clone(), sign);
-            let v = b.load_n(self.x, self.tap(site, at, word), 1, self.words());
+        let mut signs = |site: &Site, plane: usize| {
+            let word = self.job.x.word(group.clone(), plane);
+            let v = b.load_n(self.x.words, self.tap(site, at, word), 1, self.words());
             b.val("signs", v)
         };
-        let mut of_sites = |sign| tile.sites.iter().map(|site| signs(site, sign)).collect();
-        (0..self.job.x.signs).map(&mut of_sites).collect()
+        let mut of_sites = |plane| tile.sites.iter().map(|site| signs(site, plane)).collect();
+        (0..self.job.x.planes).map(&mut of_sites).collect()
     }
 
-    /// The words of signs of every site for `inner` words of weights, `[word][sign][site]` in one list of lists, in all lanes.
+    /// The words of every site for `inner` words of weights, `[word][plane][site]` in one list of lists, in all lanes.
     /// Neighbours see the same pixels: words are loaded once for all sites of a row, several at a time.
     fn signs(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize) -> Vec<Vec<Expr>> {
-        let (ty, lanes, inner) = (self.words(), self.shape.lanes, inner * self.job.x.signs);
+        let (ty, lanes, inner) = (self.words(), self.shape.lanes, inner * self.job.x.planes);
         let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (s, site) in tile.sites.iter().enumerate() {
             rows.entry(site.at[0]).or_default().push(s);
@@ -382,13 +392,13 @@ impl Xnor<'_> {
                         let vector = word / lanes;
                         let value = if (vector + 1) * lanes <= end {
                             let four = loaded.entry(vector).or_insert_with(|| {
-                                let v = b.load_n(self.x, base.clone() + idx(vector * lanes), lanes, ty);
+                                let v = b.load_n(self.x.words, base.clone() + idx(vector * lanes), lanes, ty);
                                 b.val("row", v)
                             });
                             let at = (word % lanes) as u8;
                             Expr::Vector(VecOp::Spread { group: 1, at }, vec![four.clone()])
                         } else {
-                            b.load_n(self.x, base.clone() + idx(word), 1, ty)
+                            b.load_n(self.x.words, base.clone() + idx(word), 1, ty)
                         };
                         b.val("signs", value)
                     });
@@ -400,7 +410,7 @@ impl Xnor<'_> {
         signs.into_iter().map(all).collect()
     }
 
-    /// One word of weights, and `signs` of every site; of the words that `at` begins with, number `w` of `inner`.
+    /// One word of weights, and `signs` of every site, `[plane][site]`; of the words that `at` begins with, number `w` of `inner`.
     fn step(
         &self,
         b: &mut Builder,
@@ -422,18 +432,16 @@ impl Xnor<'_> {
         };
         let plus = plane(b, "plus_w", self.plus);
         let live = self.live.map(|l| plane(b, "live_w", l));
-        for (signs, sums) in signs.iter().flat_map(|of_sites| of_sites.iter().zip(sums)) {
+        for (s, sums) in sums.iter().enumerate() {
+            let bits: Vec<Expr> = signs.iter().map(|of_sites| of_sites[s].clone()).collect();
             for (q, &sum) in sums.iter().enumerate() {
-                let differ = plus[q].clone() ^ signs.clone();
-                let differ = match &live {
-                    Some(live) => differ & live[q].clone(),
-                    None => differ,
-                };
-                let counted = match b.ty(&Expr::Var(sum)) {
-                    bytes if bytes.scalar() == Ty::U8 => Expr::Vector(VecOp::Bits(bytes), vec![differ]),
-                    _ => differ,
-                };
-                b.add(sum, counted.popcnt());
+                for differ in split::differ(self.job, &bits, &plus[q], live.as_ref().map(|l| &l[q])) {
+                    let counted = match b.ty(&Expr::Var(sum)) {
+                        bytes if bytes.scalar() == Ty::U8 => Expr::Vector(VecOp::Bits(bytes), vec![differ]),
+                        _ => differ,
+                    };
+                    b.add(sum, counted.popcnt());
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ pub enum Layout {
     Planar,
     /// Channels innermost: `[h][w][c]`.
     Interleaved,
-    /// Signs, one bit each, +1 as 1: `[h][w][c / 32][signs]` words; channel c is bit `c % 32`, unused bits are 0.
+    /// Signs, one bit each, +1 as 1: `[h][w][c / 32][planes]` words; channel c is bit `c % 32`, unused bits are 0.
     Packed,
 }
 
@@ -31,8 +31,8 @@ pub struct View {
     pub plane: usize,
     /// What an element is.
     pub elem: Elem,
-    /// Signs that a packed element is made of: one, or two whose mean it is.
-    pub signs: usize,
+    /// Bits of a packed element, each in a word of its own: one of a sign, two of a ternary value.
+    pub planes: usize,
     /// Order in memory.
     pub layout: Layout,
 }
@@ -47,7 +47,7 @@ impl View {
             w,
             plane: h,
             elem: ty.elem,
-            signs: 1,
+            planes: 1,
             layout,
         }
     }
@@ -69,7 +69,7 @@ impl View {
         match self.layout {
             Layout::Planar => 1,
             Layout::Interleaved => self.c,
-            Layout::Packed => self.c.div_ceil(WORD) * self.signs,
+            Layout::Packed => self.c.div_ceil(WORD) * self.planes,
         }
     }
 
@@ -111,21 +111,21 @@ impl View {
         self.w * self.pixel()
     }
 
-    /// The same map of packed elements that are the mean of two signs.
+    /// The same map of packed ternary values.
     pub fn split(self) -> Self {
         View {
             elem: Elem::Sign,
-            signs: 2,
+            planes: 2,
             layout: Layout::Packed,
             ..self
         }
     }
 
-    /// Number of the word that holds one of the signs of the 32 channels `group`.
-    pub fn word(&self, group: Expr, sign: usize) -> Expr {
-        match self.signs {
+    /// Number of the word that holds one of the bits of the 32 channels `group`.
+    pub fn word(&self, group: Expr, plane: usize) -> Expr {
+        match self.planes {
             1 => group,
-            n => group * idx(n) + idx(sign),
+            n => group * idx(n) + idx(plane),
         }
     }
 

@@ -31,8 +31,8 @@ pub fn build(job: &Job) -> Kernel {
     nest(
         job,
         false,
-        |b| bits::pack(b, job, depth, codes, First::High, true),
-        |b, planes, x, site, channel| sum(b, job, planes, x, site, channel),
+        |b, x| (x, bits::pack(b, job, depth, codes, First::High, true)),
+        |b, (x, planes), site, channel| sum(b, job, planes, *x, site, channel),
     )
 }
 

@@ -4,6 +4,7 @@
 //! two signs it is n - d, d counted for both.
 
 use super::nest::{Channel, Job, Site, nest};
+use super::split::{self, Operand};
 use super::view::WORD;
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int, ints};
@@ -42,8 +43,8 @@ pub fn build(job: &Job) -> Kernel {
     nest(
         job,
         false,
-        |b| declare(b, job, depth, codes),
-        |b, words, x, site, channel| sum(b, job, words, x, site, channel),
+        |b, x| (split::read(b, job, x), declare(b, job, depth, codes)),
+        |b, (x, words), site, channel| sum(b, job, words, x, site, channel),
     )
 }
 
@@ -63,9 +64,9 @@ fn plane(b: &mut Builder, job: &Job, name: &str, codes: &[i8], is: &dyn Fn(i8) -
     b.constants(name, Ty::U32, ints(words.into_iter().map(i64::from), Ty::U32))
 }
 
-fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: &Channel) -> Expr {
+fn sum(b: &mut Builder, job: &Job, words: &Words, x: &Operand, site: &Site, channel: &Channel) -> Expr {
     let [_, inputs, kh, kw] = job.weights.shape;
-    let (per_pixel, signs) = (inputs.div_ceil(WORD), job.x.signs);
+    let per_pixel = inputs.div_ceil(WORD);
     let acc = b.mutable("acc", int(0, Ty::I32));
     if site.rows.count == 0 || site.cols.count == 0 {
         return Expr::Var(acc);
@@ -78,25 +79,22 @@ fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: 
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
             let pixel = b.val("pixel", job.x.at(idx(0), y, col));
             b.each("w", per_pixel, false, |b, w| {
+                let planes = 0..job.x.planes;
+                let bits: Vec<Expr> = planes
+                    .map(|p| b.load(x.words, pixel.clone() + job.x.word(w.clone(), p)))
+                    .collect();
                 let plus = b.load(words.plus, word.clone() + w.clone());
-                let plus = if signs > 1 { b.val("plus_w", plus) } else { plus };
-                let differ = |b: &Builder, sign| b.load(x, pixel.clone() + job.x.word(w.clone(), sign)) ^ plus.clone();
-                let term = match words.live {
-                    None => {
-                        let wrong = (0..signs).map(|sign| differ(b, sign).popcnt().cast(Ty::I32));
-                        wrong.reduce(|a, b| a + b).expect("a sign")
-                    }
+                let plus = if bits.len() > 1 { b.val("plus_w", plus) } else { plus };
+                let live = words.live.map(|live| b.val("l", b.load(live, word.clone() + w)));
+                let wrong = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
+                let wrong = wrong.map(|differ| differ.popcnt().cast(Ty::I32)).reduce(|a, b| a + b);
+                let wrong = wrong.expect("a plane");
+                let term = match live {
+                    None => wrong,
                     Some(live) => {
-                        let live = b.val("l", b.load(live, word.clone() + w.clone()));
-                        let mut wrong = |sign| {
-                            let wrong = (differ(b, sign) & live.clone()).popcnt().cast(Ty::I32);
-                            b.val("wrong", wrong)
-                        };
-                        let one = wrong(0);
-                        // As often as it counts.
-                        let other = if signs > 1 { wrong(1) } else { one.clone() };
+                        let wrong = b.val("wrong", wrong);
                         // live - 2 wrong, counted down from 0 like the binary sum.
-                        one + other - live.popcnt().cast(Ty::I32)
+                        job.lost(wrong) - live.popcnt().cast(Ty::I32)
                     }
                 };
                 b.add(acc, term);
@@ -105,8 +103,8 @@ fn sum(b: &mut Builder, job: &Job, words: &Words, x: Buf, site: &Site, channel: 
     });
     match words.live {
         None => {
-            let n = (site.rows.count * site.cols.count * inputs) as i64;
-            int(n, Ty::I32) - int(job.per_sign(), Ty::I32) * Expr::Var(acc)
+            let n = x.live(b, job, site);
+            n - int(job.per_bit(), Ty::I32) * Expr::Var(acc)
         }
         Some(_) => -Expr::Var(acc),
     }

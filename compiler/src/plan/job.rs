@@ -2,7 +2,7 @@
 
 use crate::diag::{Code, Diag};
 use crate::ir::{Depth, Elem, Graph, NodeId, Op, WeightData, Weights, range};
-use crate::kernels::{FEW_TAPS, Job, Layout, View};
+use crate::kernels::{FEW_TAPS, Job, Layout, Packed, View};
 use crate::target::{Class, Shape, Simd};
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
@@ -123,6 +123,7 @@ pub fn linear<'a>(
         y,
         x_range,
         given: None,
+        packed: Packed::Signs,
         least,
         greatest,
         scratch,
