@@ -20,7 +20,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, and two layers of every class at the least.
-const LAYERS: [&str; 47] = [
+const LAYERS: [&str; 55] = [
     "64x6x6 48C3 w=binary x=binary",
     "32x7x7 40C3p0 w=binary x=binary",
     "96x5x5 32C3p0 w=binary x=binary",
@@ -31,6 +31,14 @@ const LAYERS: [&str; 47] = [
     "256 48FC w=ternary x=binary",
     "512 32FC w=ternary x=binary",
     "384 40FC w=ternary x=binary",
+    "64x6x6 40C3 w=binary x=ternary",
+    "32x7x7 48C3p0 w=binary x=ternary",
+    "64x6x6 40C3 w=ternary x=ternary",
+    "96x5x5 32C3p0 w=ternary x=ternary",
+    "512 48FC w=binary x=ternary",
+    "288 64FC w=binary x=ternary",
+    "256 64FC w=ternary x=ternary",
+    "384 40FC w=ternary x=ternary",
     "32x6x6 40C3 w=binary x=int8",
     "48x7x7 24C3p0 w=binary x=int8",
     "48x4x4 24C3-MP2 w=binary x=int8",

@@ -148,7 +148,7 @@ impl CarrySave {
         self.live(b, job, site, channel) - job.lost(wrong)
     }
 
-    /// Number of products that are not 0, as far as the operand does not say that others are.
+    /// Number of products that are not 0; of weights that are not 0, where some are.
     fn live(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
         if self.words.live.is_none() {
             return self.x.live(b, job, site);

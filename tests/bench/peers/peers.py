@@ -45,6 +45,8 @@ class Workload:
 WORKLOADS = [
     Workload("binary x binary conv 3x3, 64 ch, 56x56", "64x56x56 64C3 w=binary x=binary", CONV_PEERS),
     Workload("binary x binary conv 3x3, 256 ch, 14x14", "256x14x14 256C3 w=binary x=binary", CONV_PEERS),
+    Workload("binary x ternary conv 3x3, 64 ch, 56x56", "64x56x56 64C3 w=binary x=ternary", CONV_PEERS),
+    Workload("ternary x ternary conv 3x3, 64 ch, 56x56", "64x56x56 64C3 w=ternary x=ternary", CONV_PEERS),
     Workload("binary x int8 conv 3x3, 64 ch, 56x56", "64x56x56 64C3 w=binary x=int8", CONV_PEERS),
     Workload("ternary x int8 conv 3x3, 64 ch, 56x56", "64x56x56 64C3 w=ternary x=int8", CONV_PEERS),
     Workload("binary x int8 conv 3x3, 256 ch, 14x14", "256x14x14 256C3 w=binary x=int8", CONV_PEERS),

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub const LAYERS: &[(&str, &str)] = &[
     ("binary x binary conv 64x56x56", "64x56x56 64C3 w=binary x=binary"),
     ("binary x binary conv 256x14x14", "256x14x14 256C3 w=binary x=binary"),
+    ("binary x ternary conv 64x56x56", "64x56x56 64C3 w=binary x=ternary"),
+    ("ternary x ternary conv 64x56x56", "64x56x56 64C3 w=ternary x=ternary"),
     ("binary x int8 conv 64x56x56", "64x56x56 64C3 w=binary x=int8"),
     ("ternary x int8 conv 64x56x56", "64x56x56 64C3 w=ternary x=int8"),
     ("binary x int8 conv 256x14x14", "256x14x14 256C3 w=binary x=int8"),
