@@ -50,6 +50,13 @@ fn every_kernel_of_every_layer_has_a_reason() {
                     costs[..fit].is_sorted() && costs[fit..].iter().all(|(fits, _)| !fits),
                     "{layer}"
                 );
+                // Of those that do not, the nearest to the RAM that there is come first.
+                let ram = |k: &Value| {
+                    let (needs, _) = k["why"].as_str()?.split_once(" bytes of RAM; ")?;
+                    needs.replace(',', "").parse::<u64>().ok()
+                };
+                let needs: Vec<Option<u64>> = kernels[fit..costs.len()].iter().map(ram).collect();
+                assert!(needs.is_sorted(), "{layer}");
                 for (i, k) in kernels.iter().enumerate() {
                     let why = k["why"].as_str().expect("a reason");
                     assert_eq!(why.starts_with("refuses: "), i >= costs.len(), "{why}");

@@ -453,9 +453,9 @@ impl Thresholds {
             .chunks(job.taps())
             .map(|w| w.iter().filter(|w| **w != 0).count() as i64)
             .collect();
-        let half = job.per_bit() - 1;
         // Outputs beyond the last have no weights.
-        let limit = &mut |o: usize, threshold: i64| (live.get(o).copied().unwrap_or(0) - threshold) >> half;
+        let left = |o: usize, threshold: i64| live.get(o).copied().unwrap_or(0) - threshold;
+        let limit = &mut |o: usize, threshold: i64| left(o, threshold).div_euclid(job.per_bit());
         self.declared(b, &self.limits, "limits", limit)
     }
 

@@ -14,7 +14,8 @@ pub enum Layout {
     Planar,
     /// Channels innermost: `[h][w][c]`.
     Interleaved,
-    /// Signs, one bit each, +1 as 1: `[h][w][c / 32][planes]` words; channel c is bit `c % 32`, unused bits are 0.
+    /// Signs, one bit each, +1 as 1, or the bits of ternary values: `[h][w][c / 32][planes]` words; channel c is bit `c % 32`,
+    /// unused bits are 0.
     Packed,
 }
 

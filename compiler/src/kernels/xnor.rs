@@ -1,7 +1,7 @@
 //! Packed signs by packed weights: exclusive or and population count, 32 products at a time.
 //!
 //! With d the number of places where sign and weight differ, n of them live, the sum is n - 2 d. Where every operand is the mean of
-//! two signs it is n - d, d counted for both.
+//! two signs it is n - d, d counted for both; n - 2 d again where operands that are 0 are left out of both.
 
 use super::nest::{Channel, Job, Site, nest};
 use super::split::{self, Operand};
@@ -93,7 +93,7 @@ fn sum(b: &mut Builder, job: &Job, words: &Words, x: &Operand, site: &Site, chan
                     None => wrong,
                     Some(live) => {
                         let wrong = b.val("wrong", wrong);
-                        // live - 2 wrong, counted down from 0 like the binary sum.
+                        // live less what is lost, counted down from 0 like the binary sum.
                         job.lost(wrong) - live.popcnt().cast(Ty::I32)
                     }
                 };

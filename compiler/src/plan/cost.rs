@@ -295,6 +295,7 @@ impl Counter<'_> {
                 _ => None,
             },
             Expr::Vector(..) => Some(price::ALU),
+            // Vectors are counted by one instruction, or not at all.
             Expr::Un(UnOp::Popcnt, a) if ty(a).lanes() == 1 => Some(price::POPCOUNT),
             Expr::Un(_, a) if ty(a) == Ty::F32 => Some(price::FLOAT),
             Expr::Un(..) => Some(price::ALU),
