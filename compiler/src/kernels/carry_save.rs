@@ -175,18 +175,18 @@ impl CarrySave {
 }
 
 /// Per output, how many weights among the taps are not 0.
-fn live(job: &Job, rows: Taps, cols: Taps) -> Vec<i64> {
+pub(super) fn live(job: &Job, rows: Taps, cols: Taps) -> Vec<i64> {
     let (_, codes) = job.packed_codes().expect("asked before");
-    let [outputs, inputs, _, kw] = job.weights.shape;
-    let seen = |k: &usize| {
-        let (ky, kx) = (k / inputs / kw, k / inputs % kw);
-        (rows.first..rows.first + rows.count).contains(&ky) && (cols.first..cols.first + cols.count).contains(&kx)
+    let [kh, kw] = job.kernel();
+    let within = |taps: Taps, tap: usize| (taps.first..taps.first + taps.count).contains(&tap);
+    let seen: Vec<bool> = (0..kh * kw)
+        .map(|tap| within(rows, tap / kw) && within(cols, tap % kw))
+        .collect();
+    let of_output = |codes: &[i8]| {
+        let taps = codes.iter().zip(seen.iter().cycle());
+        taps.filter(|(code, seen)| **seen && **code != 0).count() as i64
     };
-    let count = |o: usize| {
-        let taps = (0..job.taps()).filter(seen);
-        taps.filter(|&k| codes[job.source(o, k)] != 0).count() as i64
-    };
-    (0..outputs).map(count).collect()
+    codes.chunks(job.taps()).map(of_output).collect()
 }
 
 /// The greatest divisor of `n` that is at most `most`.

@@ -473,18 +473,8 @@ impl Xnor<'_> {
     }
 
     fn live_counts(&self, b: &mut Builder, rows: Taps, cols: Taps) -> Buf {
-        let (_, codes) = self.job.packed_codes().expect("asked before");
-        let [outputs, inputs, _, kw] = self.job.weights.shape;
-        let padded = self.shape.padded(self.job);
-        let seen = |k: &usize| {
-            let (ky, kx) = (k / inputs / kw, k / inputs % kw);
-            (rows.first..rows.first + rows.count).contains(&ky) && (cols.first..cols.first + cols.count).contains(&kx)
-        };
-        let mut counts = vec![0; padded];
-        for (o, n) in counts.iter_mut().enumerate().take(outputs) {
-            let live = |k: &usize| codes[self.job.source(o, *k)] != 0;
-            *n = (0..self.job.taps()).filter(seen).filter(live).count() as i64;
-        }
+        let mut counts = carry_save::live(self.job, rows, cols);
+        counts.resize(self.shape.padded(self.job), 0);
         let name = format!("live_{}_{}_{}_{}", rows.first, rows.count, cols.first, cols.count);
         b.constants(&name, Ty::I32, ints(counts, Ty::I32))
     }
