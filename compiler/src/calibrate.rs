@@ -349,7 +349,7 @@ impl Quality {
         let mut quality = Quality {
             mean: share(all.iter().map(miss).sum()),
             greatest: all.iter().map(miss).fold(0.0, f64::max),
-            near: share(all.iter().filter(|p| miss(p) <= 0.15).count() as f64),
+            near: share(all.iter().filter(|p| miss(p) <= NEAR).count() as f64),
             of_best: 0.0,
             regret: 0.0,
         };
@@ -369,6 +369,55 @@ impl Quality {
         }
         quality
     }
+}
+
+/// How far from a measurement a prediction may be, as a share of it.
+const NEAR: f64 = 0.15;
+
+/// How much less or more than fitted a price may be where it is asked what no prices do.
+const FREE: f64 = 3.0;
+
+/// The greatest that `a` takes as a multiple of what `b` does, whatever the prices are between `1 / FREE` and `FREE` times `prices`.
+///
+/// A fraction of two sums over a box is greatest in a corner: each price is greatest where it adds more above than the fraction itself,
+/// else least (W. Dinkelbach, "On Nonlinear Fractional Programming", Management Science 13(7), 1967).
+fn greatest_fraction(a: &Vector, b: &Vector, prices: &Vector) -> f64 {
+    let mut fraction = dot(a, prices) / dot(b, prices);
+    loop {
+        let corner: Vector = std::array::from_fn(|i| match a[i] > fraction * b[i] {
+            true => prices[i] * FREE,
+            false => prices[i] / FREE,
+        });
+        let next = dot(a, &corner) / dot(b, &corner);
+        if next <= fraction * (1.0 + 1e-9) {
+            return fraction;
+        }
+        fraction = next;
+    }
+}
+
+/// How many kernels no prices and factors predict within [`NEAR`], at the least: of two of a kind, which have a factor in common, one
+/// misses if measurements are further apart than counts of operations.
+fn beyond(samples: &[Sample], prices: &Vector) -> usize {
+    let apart = |a: &Sample, b: &Sample| {
+        (1.0 - NEAR) * a.measured > (1.0 + NEAR) * b.measured * greatest_fraction(&a.counts, &b.counts, prices)
+    };
+    let mut paired = vec![false; samples.len()];
+    let mut pairs = 0;
+    for (i, a) in samples.iter().enumerate() {
+        let other = |&j: &usize| {
+            let b = &samples[j];
+            !paired[j] && a.kind() == b.kind() && (apart(a, b) || apart(b, a))
+        };
+        if paired[i] {
+            continue;
+        }
+        if let Some(j) = (i + 1..samples.len()).find(other) {
+            paired[j] = true;
+            pairs += 1;
+        }
+    }
+    pairs
 }
 
 impl Calibration {
@@ -427,6 +476,11 @@ impl Calibration {
                 100.0 * q.regret
             );
         }
+        let _ = writeln!(
+            text,
+            "# Whatever the prices (a third to three times these) and factors are, {} kernels or more are not within 15 %.",
+            beyond(&self.samples, &self.prices)
+        );
         text += "[cost]\n";
         for (name, price) in Cost::NAMES.iter().zip(self.prices) {
             let _ = writeln!(text, "{name} = {price}");
@@ -548,6 +602,32 @@ mod tests {
         }
         assert!(layers.values().all(|n| *n >= 2), "{layers:?}");
         assert_eq!(layers.len(), 20, "two depths of ten shapes: {layers:?}");
+    }
+
+    #[test]
+    fn what_no_prices_explain_is_counted() {
+        let prices: Vector = [1.0; Cost::NAMES.len()];
+        let counts: Vector = std::array::from_fn(|i| (i + 1) as f64);
+        let slower = |by: f64, counts| Sample {
+            measured: by * dot(&counts, &prices),
+            ..sample(counts, &prices)
+        };
+        let a = slower(1.0, counts);
+        // Of twice the operations one takes 2.6 times as long, which predictions 15 % above and below it allow, another 2.8 times.
+        let twice = counts.map(|n| 2.0 * n);
+        assert_eq!(beyond(&[a.clone(), slower(1.3, twice)], &prices), 0);
+        assert_eq!(beyond(&[a.clone(), slower(1.4, twice)], &prices), 1);
+        assert_eq!(beyond(&[slower(1.4, twice), a.clone(), a.clone()], &prices), 1);
+        // A price of one operation that it has more of would explain the same.
+        let mut other = twice;
+        other[0] += 20.0;
+        assert_eq!(beyond(&[a.clone(), slower(1.4, other)], &prices), 0);
+        // So would another factor.
+        let of_another = Sample {
+            lang: Lang::Rust,
+            ..slower(1.4, twice)
+        };
+        assert_eq!(beyond(&[a, of_another], &prices), 0);
     }
 
     #[test]

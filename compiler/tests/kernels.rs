@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqc::ir::eval::{self, Tensor};
-use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ty, WeightData, Weights, Window, range};
+use sqc::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ties, Ty, WeightData, Weights, Window, range};
 use sqc::progress::Silent;
 use sqc::synth::{self, Form, Spec};
 use sqc::target::{Lang, Target};
@@ -156,6 +156,7 @@ fn network(l: &Layer) -> Option<(Graph, Tensor)> {
                 mul: vec![3; ic],
                 add: vec![128; ic],
                 shift: vec![8; ic],
+                ties: None,
                 lo: -1,
                 hi: 1,
             };
@@ -198,12 +199,17 @@ fn network(l: &Layer) -> Option<(Graph, Tensor)> {
             let shift: Vec<u8> = (0..oc).map(|_| rng.within(8, 20) as u8).collect();
             let mul = (0..oc).map(|_| rng.within(0, 4000) as i32).collect();
             let add = shift.iter().map(|s| rng.within(-(1 << s), 1 << s)).collect();
+            let ties = (rng.within(0, 2) == 0).then(|| Ties {
+                lift: rng.within(0, 1 << 8),
+                parity: rng.within(0, 1),
+            });
             let (lo, hi) = *[(-128, 127), (0, 127), (-7, 9)].get(rng.within(0, 2) as usize)?;
             (
                 Epilogue::Requant {
                     mul,
                     add,
                     shift,
+                    ties,
                     lo,
                     hi,
                 },

@@ -521,7 +521,7 @@ proptest! {
 
     #[test]
     fn passes_keep_the_meaning_on_ties(seed: u64) {
-        check(seed, Numbers::Ties)?;
+        prop_assert!(check(seed, Numbers::Ties)?, "no fused form:\n{}", network(seed, Numbers::Ties));
     }
 }
 
@@ -531,11 +531,4 @@ fn scores_are_off_by_the_rounding_of_what_sums_reach() {
     for seed in [5_251_349_226_035_566_457, 12_521_411_499_024_694_970] {
         check(seed, Numbers::Any).unwrap();
     }
-}
-
-/// The tests on ties say something only while most networks do have a fused form.
-#[test]
-fn most_networks_with_ties_have_a_fused_form() {
-    let fused = (0..100).filter(|&seed| check(seed, Numbers::Ties).unwrap()).count();
-    assert!(fused >= 50, "{fused} of 100");
 }

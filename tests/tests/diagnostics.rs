@@ -343,6 +343,18 @@ fn no_layer_to_fuse_with() {
 }
 
 #[test]
+fn quantized_float_input() {
+    let mut m = tiny();
+    m.graph.input.clear();
+    m.input("pixels", DataType::Float, &[None, Some(1), Some(4), Some(4)]);
+    let scale = &["pixels", "image.scale", "image.zero"];
+    m.node("QuantizeLinear", "image.quantize", scale, "image", &[]);
+    let quantize = m.graph.node.pop().expect("just added");
+    m.graph.node.insert(0, quantize);
+    Case::model("quantized_float_input", &m).fails(COMPILE);
+}
+
+#[test]
 fn not_as_expected() {
     Case::model("not_as_expected", &tiny()).fails(&["inspect", "model.onnx", "--expect", "binary"]);
 }

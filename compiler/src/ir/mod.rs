@@ -10,5 +10,5 @@ mod ty;
 pub mod verify;
 
 pub use graph::{Graph, Node, NodeId};
-pub use op::{Depth, Epilogue, Geometry, Join, Op, WeightData, Weights, Window};
+pub use op::{Depth, Epilogue, Geometry, Join, Op, Ties, WeightData, Weights, Window};
 pub use ty::{Elem, Ty};

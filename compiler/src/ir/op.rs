@@ -75,6 +75,8 @@ pub enum Epilogue {
     /// `i8` or `u8` output: `clamp((sum * mul + add) >> shift, lo, hi)` in 64-bit integers, the shift arithmetic.
     /// Integer sums only. The passes choose the numbers so that this is the exact quantizer for every reachable sum.
     ///
+    /// Where ties fall on reachable sums, `ties` takes them to the even output, before the shift.
+    ///
     /// Where they can, they choose them so that the high half of one product is enough: with `k` the places that every sum can
     /// be shifted left in 32 bits ([`super::range::headroom`]), all shifts are one, addends are multiples of `1 << (32 - k)`,
     /// and `(((sum << k) * mul) >> 32) + (add >> (32 - k))` fits 32 bits, so that one shift of it is left.
@@ -85,6 +87,8 @@ pub enum Epilogue {
         add: Vec<i64>,
         /// Shifts, below 63.
         shift: Vec<u8>,
+        /// What rounds ties to even, where the rest cannot.
+        ties: Option<Ties>,
         /// Least output.
         lo: i32,
         /// Greatest output.
@@ -102,12 +106,34 @@ pub enum Epilogue {
     },
 }
 
+/// Rounding half to even, where a multiplication, an addition and a shift cannot do it: as of the mean of two integers.
+///
+/// The addend is such that ties are rounded down. What is then of the wrong parity is lifted by a bit more than a tie lacks, and by less than
+/// what any other sum does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ties {
+    /// What is added before the shift, from 0 to `1 << shift`.
+    pub lift: i64,
+    /// Of which results: 1 for odd ones; 0 for even ones, where the zero point is odd.
+    pub parity: i64,
+}
+
+impl Ties {
+    /// A number that is to be shifted next, lifted if it has to be.
+    pub fn lifted(self, scaled: i64, shift: u8) -> i64 {
+        match (scaled >> shift) & 1 == self.parity {
+            true => scaled + self.lift,
+            false => scaled,
+        }
+    }
+}
+
 /// What becomes of two values of one shape, element by element. Vectors have one entry per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Join {
     /// `clamp((a * mul[0] + b * mul[1] + add) >> shift, lo, hi)` of integers in 64 bits, the shift arithmetic. A `sign` output is
     /// +1 where that is not negative. The passes choose the numbers so that this is the exact quantizer for every pair of
-    /// reachable operands.
+    /// reachable operands, with `ties` as in [`Epilogue::Requant`].
     Integer {
         /// Factors of both operands.
         mul: [Vec<i64>; 2],
@@ -115,6 +141,8 @@ pub enum Join {
         add: Vec<i64>,
         /// Shift, below 63.
         shift: u8,
+        /// What rounds ties to even, where the rest cannot.
+        ties: Option<Ties>,
         /// Least result of the clamp.
         lo: i32,
         /// Greatest result of the clamp.

@@ -5,7 +5,7 @@
 //! ```
 //! Long constants are shown as a digest (FNV-1a, 32 bits), so that equal graphs have equal text and a change shows.
 
-use super::{Depth, Epilogue, Geometry, Graph, Join, Op, WeightData, Weights, Window};
+use super::{Depth, Epilogue, Geometry, Graph, Join, Op, Ties, WeightData, Weights, Window};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Graph {
@@ -93,6 +93,7 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
                     mul,
                     add,
                     shift,
+                    ties,
                     lo,
                     hi,
                 } => {
@@ -100,7 +101,7 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
                     let bytes = bytes
                         .chain(add.iter().flat_map(|x| x.to_le_bytes()))
                         .chain(shift.iter().copied());
-                    write!(f, " requant {lo}..={hi} {}", digest(bytes))
+                    write!(f, " requant {lo}..={hi} {}{}", digest(bytes), to_even(*ties))
                 }
                 Epilogue::Float { mul, add, floor } => {
                     write!(f, " float mul {} add {}", Floats(mul), Floats(add))?;
@@ -112,11 +113,17 @@ fn details(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
             mul,
             add,
             shift,
+            ties,
             lo,
             hi,
         }) => {
             let numbers = mul.iter().flatten().chain(add).flat_map(|x| x.to_le_bytes());
-            write!(f, " requant {lo}..={hi} shift {shift} {}", digest(numbers))
+            write!(
+                f,
+                " requant {lo}..={hi} shift {shift} {}{}",
+                digest(numbers),
+                to_even(*ties)
+            )
         }
         Op::Join(Join::Float { floor }) => floor.map_or(Ok(()), |x| write!(f, " floor {x:?}")),
         _ => Ok(()),
@@ -160,6 +167,10 @@ fn kernel(w: &Weights, geom: &Geometry, f: &mut Formatter<'_>) -> fmt::Result {
 
 fn addend(bias: Option<&[f32]>, f: &mut Formatter<'_>) -> fmt::Result {
     bias.map_or(Ok(()), |b| write!(f, " bias {}", Floats(b)))
+}
+
+fn to_even(ties: Option<Ties>) -> String {
+    ties.map_or(String::new(), |t| format!(" ties {} of {}", t.lift, t.parity))
 }
 
 fn window(w: &Window, f: &mut Formatter<'_>) -> fmt::Result {

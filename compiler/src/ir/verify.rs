@@ -20,7 +20,9 @@
 //! 8. A requantisation's factors are not negative, its shifts are below 63, its clamp lies in its type, and it does not overflow
 //!    64 bits at any reachable sum. A float epilogue's factors are finite and not negative.
 
-use super::{Depth, Elem, Epilogue, Geometry, Graph, Join, Node, NodeId, Op, Ty, WeightData, Weights, Window, range};
+use super::{
+    Depth, Elem, Epilogue, Geometry, Graph, Join, Node, NodeId, Op, Ties, Ty, WeightData, Weights, Window, range,
+};
 
 /// Checks every invariant; the error names the node and what it broke.
 pub fn verify(g: &Graph) -> Result<(), String> {
@@ -154,6 +156,7 @@ fn pair(g: &Graph, op: &Op, ty: &Ty, operands: [NodeId; 2]) -> Check {
         mul,
         add,
         shift,
+        ties,
         lo,
         hi,
     }) = op
@@ -168,7 +171,8 @@ fn pair(g: &Graph, op: &Op, ty: &Ty, operands: [NodeId; 2]) -> Check {
     require(clamps, || format!("clamps to {lo}..={hi}, with the shift {shift}"))?;
     // Every channel's numbers with every channel's values, as the kernels' proofs take them.
     let greatest = |v: &[i64]| v.iter().map(|x| i128::from(*x).abs()).max().unwrap_or(0);
-    let mut bound = greatest(add);
+    rounding(*ties, *shift)?;
+    let mut bound = greatest(add) + ties.map_or(0, |t| t.lift.into());
     for (mul, id) in mul.iter().zip(operands) {
         let (lo, hi) = range::values(g, id).ok_or("reads values without bounds")?;
         bound += greatest(mul) * i128::from(lo.abs().max(hi.abs()));
@@ -331,6 +335,7 @@ fn follows(g: &Graph, id: NodeId, w: &Weights, epilogue: &Epilogue) -> Check {
             mul,
             add,
             shift,
+            ties,
             lo,
             hi,
         } => {
@@ -350,8 +355,13 @@ fn follows(g: &Graph, id: NodeId, w: &Weights, epilogue: &Epilogue) -> Check {
                 require(mul[o] >= 0 && shift[o] < 63, || {
                     format!("has mul {} and shift {}", mul[o], shift[o])
                 })?;
-                let at = |sum: i64| i64::try_from(i128::from(sum) * i128::from(mul[o]) + i128::from(add[o]));
-                let fits = at(sums[o].0).is_ok() && at(sums[o].1).is_ok();
+                rounding(*ties, shift[o])?;
+                let lift = ties.map_or(0, |t| i128::from(t.lift));
+                let at = |sum: i64| i128::from(sum) * i128::from(mul[o]) + i128::from(add[o]);
+                let fits = [at(sums[o].0), at(sums[o].1) + lift]
+                    .map(i64::try_from)
+                    .iter()
+                    .all(Result::is_ok);
                 require(fits, || format!("requantisation overflows in channel {o}"))?;
             }
             Ok(())
@@ -366,6 +376,14 @@ fn follows(g: &Graph, id: NodeId, w: &Weights, epilogue: &Epilogue) -> Check {
             })
         }
     }
+}
+
+/// What rounds ties moves nothing by more than one result.
+fn rounding(ties: Option<Ties>, shift: u8) -> Check {
+    let fits = |t: &Ties| (0..=1i64 << shift).contains(&t.lift) && (0..=1).contains(&t.parity);
+    require(ties.as_ref().is_none_or(fits), || {
+        format!("rounds by {ties:?} before a shift by {shift}")
+    })
 }
 
 #[cfg(test)]
@@ -438,6 +456,7 @@ mod tests {
                         mul: vec![i32::MAX],
                         add: vec![i64::MAX],
                         shift: vec![1],
+                        ties: None,
                         lo: 0,
                         hi: 1,
                     },

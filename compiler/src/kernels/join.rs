@@ -1,7 +1,8 @@
 //! Two values become one, element by element: the end of a residual block.
 
+use super::nest;
 use super::view::{self, Layout, View, WORD};
-use crate::ir::{Elem, Join};
+use crate::ir::{Elem, Join, Ties};
 use crate::kir::build::{Builder, float, idx, int, ints};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty};
 
@@ -59,6 +60,7 @@ enum Rule {
         mul: [Buf; 2],
         add: Buf,
         shift: i64,
+        ties: Option<Ties>,
         lo: i64,
         hi: i64,
         y: View,
@@ -76,6 +78,7 @@ impl Rule {
                 mul,
                 add,
                 shift,
+                ties,
                 lo,
                 hi,
             } => {
@@ -85,6 +88,7 @@ impl Rule {
                     mul: [table("mul_a", &mul[0]), table("mul_b", &mul[1])],
                     add: table("add", add),
                     shift: (*shift).into(),
+                    ties: *ties,
                     lo: (*lo).into(),
                     hi: (*hi).into(),
                     y,
@@ -122,6 +126,7 @@ impl Rule {
                 mul,
                 add,
                 shift,
+                ties,
                 lo,
                 hi,
                 y,
@@ -132,9 +137,12 @@ impl Rule {
                     // A shift keeps the sign.
                     return sum.ge(int(0, Ty::I64)).cast(Ty::U32);
                 }
-                let clamped = (sum >> int(*shift, Ty::I64))
-                    .max(int(*lo, Ty::I64))
-                    .min(int(*hi, Ty::I64));
+                let shift = int(*shift, Ty::I64);
+                let even = match ties {
+                    None => sum,
+                    Some(ties) => nest::lifted(b, *ties, sum, shift.clone(), (Ty::I64, Ty::I64)),
+                };
+                let clamped = (even >> shift).max(int(*lo, Ty::I64)).min(int(*hi, Ty::I64));
                 clamped.cast(y.ty())
             }
         }

@@ -3,7 +3,7 @@
 
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
-use crate::ir::{Depth, Elem, Epilogue, Geometry, WeightData, Weights, Window, range};
+use crate::ir::{Depth, Elem, Epilogue, Geometry, Ties, WeightData, Weights, Window, range};
 use crate::kir::build::{Builder, float, floats, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Role, Ty, Var};
 use crate::target::Simd;
@@ -356,6 +356,7 @@ pub(super) enum Finish {
         mul: Buf,
         add: Buf,
         shift: Shift,
+        ties: Option<Ties>,
         /// Whether 32 bits hold all of it; 64 otherwise.
         short: bool,
         lo: i64,
@@ -401,6 +402,7 @@ impl High {
             mul,
             add,
             shift,
+            ties: None,
             lo,
             hi,
         } = job.epilogue
@@ -431,6 +433,17 @@ impl High {
     }
 }
 
+/// A number of type `bits` that is to be shifted as one of type `wide`, with what [`Ties::lifted`] adds.
+pub(super) fn lifted(b: &mut Builder, ties: Ties, number: Expr, shift: Expr, (wide, bits): (Ty, Ty)) -> Expr {
+    let number = b.val("number", number);
+    let result = (number.clone().cast(wide) >> shift).cast(bits);
+    let of = match ties.parity {
+        1 => result,
+        _ => result ^ int(1, bits),
+    };
+    number + (of & int(1, bits)) * int(ties.lift, bits)
+}
+
 impl Finish {
     pub fn declare(b: &mut Builder, job: &Job) -> Finish {
         match job.epilogue {
@@ -448,10 +461,12 @@ impl Finish {
                 mul,
                 add,
                 shift,
+                ties,
                 lo,
                 hi,
             } => {
-                let fits = |(mul, add): (&i32, &i64)| range::is_short(*mul, *add, job.greatest);
+                let lift = ties.map_or(0, |t| t.lift);
+                let fits = |(mul, add): (&i32, &i64)| range::is_short(*mul, add.abs() + lift, job.greatest);
                 let short = mul.iter().zip(add).all(fits) && shift.iter().all(|s| *s < 32);
                 let wide = if short { Ty::I32 } else { Ty::I64 };
                 Finish::Requant {
@@ -463,6 +478,7 @@ impl Finish {
                             Shift::Each(b.constants("shift", Ty::U8, ints(shift.iter().map(|&v| v as i64), Ty::U8)))
                         }
                     },
+                    ties: *ties,
                     short,
                     lo: *lo as i64,
                     hi: *hi as i64,
@@ -486,6 +502,7 @@ impl Finish {
                 mul,
                 add,
                 shift,
+                ties,
                 short,
                 lo,
                 hi,
@@ -498,7 +515,11 @@ impl Finish {
                     Shift::Same(s) => int(*s as i64, wide),
                     Shift::Each(table) => b.load(*table, o).cast(wide),
                 };
-                let clamped = (product.cast(wide) >> shift).max(int(*lo, wide)).min(int(*hi, wide));
+                let even = match ties {
+                    None => product,
+                    Some(ties) => lifted(b, *ties, product, shift.clone(), (wide, bits)),
+                };
+                let clamped = (even.cast(wide) >> shift).max(int(*lo, wide)).min(int(*hi, wide));
                 clamped.cast(*ty)
             }
             Finish::High { mul, add, high, ty } => {

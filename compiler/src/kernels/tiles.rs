@@ -64,6 +64,18 @@ impl Tile<'_> {
 }
 
 impl Shape {
+    /// The same with no more vectors, `step` of them or a multiple, than cover the outputs of `job` in as many blocks: fewer outputs
+    /// beyond the last to compute, and fewer weights. Blocks that words of signs are made of stay.
+    pub fn fitted(self, job: &Job, step: usize) -> Shape {
+        let vectors = job.y.c.div_ceil(self.lanes);
+        let even = vectors.div_ceil(vectors.div_ceil(self.blocks));
+        let blocks = match job.y.layout {
+            Layout::Packed => self.blocks,
+            _ => even.next_multiple_of(step),
+        };
+        Shape { blocks, ..self }
+    }
+
     /// Outputs of a block.
     pub fn outputs(&self) -> usize {
         self.lanes * self.blocks
@@ -499,6 +511,7 @@ impl VectorFinish {
                 mul,
                 add,
                 shift,
+                ties: None,
                 lo,
                 hi,
             } if job.y.layout != Layout::Planar && stores(job, shape) => {

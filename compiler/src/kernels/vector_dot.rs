@@ -379,6 +379,8 @@ pub fn build(job: &Job) -> Kernel {
             }
         }
     };
+    // Codes are expanded by whole vectors.
+    let shape = shape.fitted(job, SHARE.div_ceil(machine.share));
     let given = job.x;
     let patches = (!neighbours(job, machine.taps)).then(|| im2col::plan(job, machine.taps));
     let inner = patches.as_ref().unwrap_or(job);
@@ -865,7 +867,8 @@ pub fn build_codes(job: &Job) -> Kernel {
         blocks,
         pixels: 1,
         together: 1,
-    };
+    }
+    .fitted(job, 1);
     // Codes count from 0 to 3 for the verifier, and the operand's total is taken off.
     let bound = 4 * bound(job, Ty::I8);
     tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| {

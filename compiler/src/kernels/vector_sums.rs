@@ -115,7 +115,11 @@ pub fn refuses(job: &Job) -> Option<String> {
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
     let machine = Machine::of(job.simd).expect("asked before");
-    let shape = machine.shape();
+    let shape = machine.shape().fitted(job, SPREAD);
+    let machine = Machine {
+        vectors: shape.blocks / SPREAD,
+        ..machine
+    };
     let (depth, codes) = job.packed_codes().expect("asked before");
     tiles::nest(job, (job.x, job.x_range), shape, job.greatest, |b, x| {
         let x = Operand::new(b, job, machine.bytes, Ty::U8, x);

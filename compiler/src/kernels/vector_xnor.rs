@@ -164,6 +164,7 @@ pub fn build_words(job: &Job) -> Kernel {
 }
 
 fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
+    let shape = shape.fitted(job, 1);
     let (depth, codes) = job.packed_codes().expect("asked before");
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
     let [kh, kw] = job.kernel();

@@ -3,15 +3,16 @@
 //!
 //! The operands are stored integers, or the sums of a layer, which go on as they are. For each value of the operand with the
 //! smaller range, the quantizer is a staircase over the other, whose edges are solved exactly; each edge bounds `add` from both
-//! sides, as in [`super::exact_requant`]. 64-bit factors leave room: an edge's distance from the nearest pair is a small share of
+//! sides, and ties go to the even result, as in [`super::exact_requant`]. 64-bit factors leave room: an edge's distance from the nearest pair is a small share of
 //! a step, a factor's rounding error 2^-40 of one.
 
 use super::function::Function;
 use super::layer::{Input, Layer, end, not_fused, steps};
 use super::rewrite::{operand, user};
+use super::ties::{self, Sides};
 use crate::diag::{Diag, Result};
 use crate::ir::exact::{Edge, Line, Plane, Q, Quantum, integer};
-use crate::ir::{Elem, Epilogue, Graph, Join, NodeId, Op, Ty, range};
+use crate::ir::{Elem, Epilogue, Graph, Join, NodeId, Op, Ties, Ty, range};
 use num_traits::Zero;
 use rayon::prelude::*;
 use std::cmp::Ordering;
@@ -56,17 +57,19 @@ fn fuse(g: &mut Graph, add: NodeId, quantizer: NodeId) -> std::result::Result<()
     let planes: Vec<Plane> = x.lines.iter().zip(&y.lines).map(|(x, y)| Plane::new(x, y)).collect();
     let shift = quantum.shift(&planes, x, y);
     let solve = |c: usize| quantum.form(&planes[c], x.bounds[c], y.bounds[c], shift).ok_or(c);
-    let forms: std::result::Result<Vec<Form>, usize> = (0..channels).into_par_iter().map(solve).collect();
-    let forms = forms.map_err(|c| {
+    let inexact = |c: usize| {
         let found = format!("no 64-bit factors round channel {c} of its sum exactly");
-        not_fused(g, quantizer, found)
-            .help("its scales make many sums fall on rounding ties; scales that are no ratios of small integers do not")
-    })?;
+        not_fused(g, quantizer, found).help("give its operands' quantizers scales that are closer to each other")
+    };
+    let forms: std::result::Result<Vec<Form>, usize> = (0..channels).into_par_iter().map(solve).collect();
+    let forms = forms.map_err(inexact)?;
+    let (addends, ties) = quantum.addends(&forms, shift).map_err(inexact)?;
     let column = |i: usize| forms.iter().map(|f| f.mul[i]).collect::<Vec<_>>();
     let join = Join::Integer {
         mul: [column(wide), column(1 - wide)],
-        add: forms.iter().map(|f| f.add).collect(),
+        add: addends,
         shift,
+        ties,
         lo: quantum.lo as i32,
         hi: quantum.hi as i32,
     };
@@ -170,10 +173,10 @@ struct Quantizer {
     sign: bool,
 }
 
-/// Numbers of one channel: factors of the operand with more values and of the other, addend.
+/// Numbers of one channel: factors of the operand with more values and of the other, and what addends they allow.
 struct Form {
     mul: [i64; 2],
-    add: i64,
+    sides: Sides,
 }
 
 impl Quantizer {
@@ -258,30 +261,45 @@ impl Quantizer {
         let [a, b, _] = plane.estimates();
         let mul = [factor(a), factor(b)];
         let product = |x: i64, y: i64| i128::from(x) * i128::from(mul[0]) + i128::from(y) * i128::from(mul[1]);
-        let (mut least, mut greatest) = (i128::MIN, i128::MAX);
+        let mut sides = Sides::OPEN;
         for k in self.lo + 1..=self.hi {
             let edge = self.edge(k);
-            let wanted = i128::from(k) * i128::from(one);
             for y in y.0..=y.1 {
                 let t = plane.reaches(&edge, y, (first, last));
                 if t <= last {
-                    least = least.max(wanted - product(t, y));
+                    sides.reach(k, product(t, y), one.into());
                 }
                 if t > first {
-                    greatest = greatest.min(wanted - 1 - product(t - 1, y));
+                    sides.stay(k, product(t - 1, y), one.into());
                 }
             }
-            if least > greatest {
+            if !sides.are_open() {
                 return None;
             }
         }
-        let add = match (least, greatest) {
-            (i128::MIN, i128::MAX) => i128::from(self.lo) * i128::from(one),
-            (i128::MIN, g) => g,
-            (l, i128::MAX) => l,
-            (l, g) => l + (g - l) / 2,
+        Some(Form { mul, sides })
+    }
+
+    /// An addend for every channel, and what rounds ties to even if these alone do not; else the first channel that has none.
+    fn addends(&self, forms: &[Form], shift: u8) -> std::result::Result<(Vec<i64>, Option<Ties>), usize> {
+        let any = i128::from(self.lo) << shift;
+        let alone = |f: &Form| Some(f.sides.both()).filter(|(least, greatest)| least <= greatest);
+        let (add, ties): (Vec<Option<i128>>, _) = match forms.iter().all(|f| alone(f).is_some()) {
+            true => (forms.iter().map(|f| Some(ties::middle(alone(f)?, any))).collect(), None),
+            false => {
+                let all = forms.iter().map(|f| &f.sides);
+                let ties = ties::common(all, self.zero, shift.into()).ok_or(0usize)?;
+                let add = |f: &Form| ties::add(&f.sides, ties, any);
+                (forms.iter().map(add).collect(), Some(ties))
+            }
         };
-        let add = i64::try_from(add).ok()?;
-        Some(Form { mul, add })
+        let whole = |(c, add): (usize, Option<i128>)| add.and_then(|a| i64::try_from(a).ok()).ok_or(c);
+        Ok((
+            add.into_iter()
+                .enumerate()
+                .map(whole)
+                .collect::<std::result::Result<_, _>>()?,
+            ties,
+        ))
     }
 }

@@ -5,12 +5,16 @@
 //! more. For fixed `mul` and `shift`, the integer form has the same edge iff `t[k] * mul + add >= k << shift` and
 //! `(t[k] - 1) * mul + add < k << shift`. Each edge bounds `add` from both sides; if the bounds leave an integer, every edge
 //! agrees, so every reachable sum does.
+//!
+//! Ties go to the even output: where some fall on sums (the mean of four integers; scales that are powers of two), edges of even outputs
+//! and of odd ones want different addends, and the difference is what [`super::ties`] makes of it.
 
 use super::function::Function;
 use super::layer::{Layer, end, not_fused};
+use super::ties::{self, Sides};
 use crate::diag::{Diag, Result};
 use crate::ir::exact::{Q, Quantum};
-use crate::ir::{Elem, Epilogue, Graph, NodeId, Op, range};
+use crate::ir::{Elem, Epilogue, Graph, NodeId, Op, Ties, range};
 use num_traits::Zero;
 
 pub(super) fn run(g: &mut Graph) -> Result<()> {
@@ -50,39 +54,64 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
     // A rectifier lifts the least output of every channel; what no channel falls below is the clamp's business.
     let lo = stairs.iter().map(|s| s.lo).min().unwrap_or(least);
     let hi = stairs.iter().map(|s| s.hi).max().unwrap_or(greatest);
-    let mut forms = Vec::with_capacity(stairs.len());
-    for (o, s) in stairs.iter().enumerate() {
-        let form = (0..=62).find_map(|shift| s.form(shift, lo, hi)).ok_or_else(|| {
+    let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
+    let smallest = |s: &Stairs| (0..=62).find_map(|shift| s.form(shift, lo, hi));
+    let (forms, ties) = match stairs.iter().map(smallest).collect::<Option<Vec<_>>>() {
+        Some(forms) => (best(&stairs, forms, lo, hi, greatest), None),
+        None => even(&stairs, lo, hi, quantizer.zero).ok_or_else(|| {
             let found = format!(
-                "no multiplication and shift rounds output channel {o} of `{}` exactly",
+                "no multiplication and shift rounds the sums of `{}` exactly",
                 layer.name
             );
-            not_fused(g, quantize, found).help(
-                "its scales make many sums fall on rounding ties; scales that are no ratios of small integers do not",
-            )
-        })?;
-        forms.push(form);
-    }
-    // One shift for all channels, where there is one, spares generated code a table.
-    let common = forms.iter().map(|f| u32::from(f.shift)).max().unwrap_or(0);
-    let uniform =
-        (common..=62).find_map(|shift| stairs.iter().map(|s| s.form(shift, lo, hi)).collect::<Option<Vec<_>>>());
-    let forms = uniform.unwrap_or(forms);
-    let greatest = sums.iter().map(|(lo, hi)| lo.abs().max(hi.abs())).max().unwrap_or(0);
-    let short = |f: &Form| range::is_short(f.mul, f.add, greatest);
-    let forms = match forms.iter().all(short) {
-        true => forms,
-        false => high(&stairs, lo, hi, greatest).unwrap_or(forms),
+            not_fused(g, quantize, found).help("give its channels scales that are closer to each other")
+        })?,
     };
     let epilogue = Epilogue::Requant {
         mul: forms.iter().map(|f| f.mul).collect(),
         add: forms.iter().map(|f| f.add).collect(),
         shift: forms.iter().map(|f| f.shift).collect(),
+        ties,
         lo: lo as i32,
         hi: hi as i32,
     };
     layer.replace(g, quantize, elem, epilogue);
     Ok(())
+}
+
+/// Of the forms of every channel's smallest shift, and those of greater ones, what generated code does with the least.
+fn best(stairs: &[Stairs], forms: Vec<Form>, lo: i64, hi: i64, greatest: i64) -> Vec<Form> {
+    // One shift for all channels, where there is one, spares generated code a table.
+    let common = forms.iter().map(|f| u32::from(f.shift)).max().unwrap_or(0);
+    let uniform =
+        (common..=62).find_map(|shift| stairs.iter().map(|s| s.form(shift, lo, hi)).collect::<Option<Vec<_>>>());
+    let forms = uniform.unwrap_or(forms);
+    let short = |f: &Form| range::is_short(f.mul, f.add, greatest);
+    match forms.iter().all(short) {
+        true => forms,
+        false => high(stairs, lo, hi, greatest).unwrap_or(forms),
+    }
+}
+
+/// Forms of the smallest common shift that has any which round ties to even, and what takes them there.
+fn even(stairs: &[Stairs], lo: i64, hi: i64, zero: i64) -> Option<(Vec<Form>, Option<Ties>)> {
+    (0..=62).find_map(|shift| {
+        let of = |s: &Stairs| {
+            let mut sides = s.factors(shift)?.map(|m| (m, s.sides(m, shift, lo, hi)));
+            sides.find(|(_, sides)| sides.are_open())
+        };
+        let all: Vec<(i64, Sides)> = stairs.iter().map(of).collect::<Option<_>>()?;
+        let ties = ties::common(all.iter().map(|(_, sides)| sides), zero, shift)?;
+        let form = |((mul, sides), s): (&(i64, Sides), &Stairs)| {
+            let add = ties::add(sides, ties, i128::from(s.lo) << shift)?;
+            s.holds(*mul, add, ties.lift).then_some(Form {
+                mul: *mul as i32,
+                add: add as i64,
+                shift: shift as u8,
+            })
+        };
+        let forms: Option<Vec<Form>> = all.iter().zip(stairs).map(form).collect();
+        Some((forms?, Some(ties)))
+    })
 }
 
 /// Forms of which the high half of a product is enough, as [`Epilogue::Requant`] says: of the greatest common shift that has
@@ -158,68 +187,73 @@ impl Stairs {
 
     /// The same with an addend whose `low` lowest bits are 0.
     fn form_in(&self, shift: u32, lo: i64, hi: i64, low: u32) -> Option<Form> {
-        let scaled = (self.rise * (shift as f64).exp2()).round();
         if self.edges.is_empty() {
             return self.fit(if low > 0 { 1 } else { 0 }, shift, lo, hi, low);
         }
-        // A step steeper than any factor is as steep as the greatest one.
-        if scaled > f64::from(i32::MAX) && shift > 0 {
-            return None;
+        self.factors(shift)?.find_map(|m| self.fit(m, shift, lo, hi, low))
+    }
+
+    /// Factors with this shift that may do.
+    fn factors(&self, shift: u32) -> Option<impl Iterator<Item = i64>> {
+        let scaled = (self.rise * (shift as f64).exp2()).round();
+        let all = match self.edges.is_empty() {
+            true => [0; 3],
+            // A step steeper than any factor is as steep as the greatest one.
+            false if scaled > f64::from(i32::MAX) && shift > 0 => return None,
+            false => {
+                let mul = scaled.clamp(1.0, f64::from(i32::MAX)) as i64;
+                // A staircase of few steps may want a slope beside the line's.
+                [mul, mul + 1, mul - 1]
+            }
+        };
+        let least = i64::from(!self.edges.is_empty());
+        Some(
+            all.into_iter()
+                .filter(move |m| (least..=i64::from(i32::MAX)).contains(m)),
+        )
+    }
+
+    /// What the edges want of the addend for a factor and a shift.
+    fn sides(&self, mul: i64, shift: u32, lo: i64, hi: i64) -> Sides {
+        let (mul, one) = (i128::from(mul), 1i128 << shift);
+        let mut sides = Sides::OPEN;
+        let at = |sum: i64| i128::from(sum) * mul;
+        // A channel whose own range is narrower than the clamp's must not leave it.
+        if self.lo > lo {
+            sides.reach(self.lo, at(self.first), one);
         }
-        let mul = scaled.clamp(1.0, f64::from(i32::MAX)) as i64;
-        // A staircase of few steps may want a slope beside the line's.
-        [mul, mul + 1, mul - 1]
-            .into_iter()
-            .filter(|m| (1..=i64::from(i32::MAX)).contains(m))
-            .find_map(|m| self.fit(m, shift, lo, hi, low))
+        if self.hi < hi {
+            sides.stay(self.hi + 1, at(self.last), one);
+        }
+        for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
+            sides.reach(k, at(t), one);
+            sides.stay(k, at(t - 1), one);
+        }
+        sides
     }
 
     /// The addend for a factor and a shift; its `low` lowest bits are 0.
     fn fit(&self, mul: i64, shift: u32, lo: i64, hi: i64, low: u32) -> Option<Form> {
-        let (mul, one) = (i128::from(mul), 1i128 << shift);
-        // Where the sum must give at least k, and where at most k - 1.
-        let reach = |sum: i64, k: i64| i128::from(k) * one - i128::from(sum) * mul;
-        let stay = |sum: i64, k: i64| reach(sum, k) - 1;
-        // A channel whose own range is narrower than the clamp's must not leave it.
-        let mut least = if self.lo > lo {
-            reach(self.first, self.lo)
-        } else {
-            i128::MIN
-        };
-        let mut greatest = if self.hi < hi {
-            stay(self.last, self.hi + 1)
-        } else {
-            i128::MAX
-        };
-        for (&t, k) in self.edges.iter().zip(self.lo + 1..) {
-            least = least.max(reach(t, k));
-            greatest = greatest.min(stay(t - 1, k));
-            if least > greatest {
-                return None;
-            }
-        }
+        let (least, greatest) = self.sides(mul, shift, lo, hi).both();
         if least > greatest {
             return None;
         }
-        let add = match (least, greatest) {
-            (i128::MIN, i128::MAX) => i128::from(self.lo) * one,
-            (i128::MIN, g) => g,
-            (l, i128::MAX) => l,
-            (l, g) => l + (g - l) / 2,
-        };
+        let add = ties::middle((least, greatest), i128::from(self.lo) << shift);
         // The nearest one that ends in zeros, on the side where there is room.
         let unit = 1i128 << low;
         let down = add.div_euclid(unit) * unit;
         let add = if down >= least { down } else { down + unit };
-        if add > greatest {
-            return None;
-        }
-        let fits = |sum: i64| i64::try_from(i128::from(sum) * mul + add).is_ok();
-        let add64 = i64::try_from(add).ok()?;
-        (fits(self.first) && fits(self.last)).then_some(Form {
+        (add <= greatest && self.holds(mul, add, 0)).then_some(Form {
             mul: mul as i32,
-            add: add64,
+            add: add as i64,
             shift: shift as u8,
         })
+    }
+
+    /// Whether 64 bits hold every intermediate number.
+    fn holds(&self, mul: i64, add: i128, lift: i64) -> bool {
+        let at = |sum: i64| i128::from(sum) * i128::from(mul) + add;
+        let numbers = [add, at(self.first), at(self.last), at(self.last) + i128::from(lift)];
+        numbers.iter().all(|&n| i64::try_from(n).is_ok())
     }
 }

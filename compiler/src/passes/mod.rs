@@ -16,6 +16,7 @@ mod rewrite;
 mod sink_flatten;
 #[cfg(test)]
 mod tests;
+mod ties;
 mod unit_layer;
 mod unshare;
 

@@ -29,5 +29,10 @@ fn explain(g: &Graph, id: NodeId) -> Diag {
         )
         .help("put a quantizer or a rectifier between two sums");
     }
+    let of_input = operand(g, id).is_some_and(|source| g.node(source).op == Op::Input);
+    if of_input && matches!(g.node(id).op, Op::Quantize { .. }) {
+        return not_fused(g, id, "it quantises the network's input, which is float".into())
+            .help("make its result the input, as `uint8` or `int8`: whoever calls the code quantises");
+    }
     not_fused(g, id, "it stands where no layer can take it in".into())
 }

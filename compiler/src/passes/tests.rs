@@ -2,6 +2,7 @@
 
 use super::TABLE;
 use crate::diag::Code;
+use crate::ir::eval::{Tensor, eval};
 use crate::ir::{Depth, Elem, Epilogue, Geometry, Graph, Op, Ty, WeightData, Weights, Window, verify};
 
 /// A chain of operations, typed by hand.
@@ -276,6 +277,7 @@ fn exact_requant() {
         mul,
         add,
         shift,
+        ties: None,
         lo,
         hi,
     } = quantize(3.7)
@@ -293,31 +295,45 @@ fn exact_requant() {
     }
 }
 
+/// A sum of two bytes over `step`: where that is even or no integer, some quotients are exactly between two outputs.
 #[test]
-fn ties_without_a_form_are_named() {
-    // sum / 2 has a tie at every odd sum, and they go to either side.
-    let found = super::run(
-        chain(&[
+fn ties_go_to_the_even_output() {
+    for (step, zero) in [(2.0, 0), (2.0, 1), (4.0, 7), (6.0, 0), (6.0, 3), (1.5, 2), (8.0, 128), (0.75, 0)] {
+        let (weights, epilogue) = fused(&[
             (Op::Input, Elem::U8, &[2]),
             (PIXELS, Elem::Real, &[2]),
             (conv(&[1, 1], Depth::Binary), Elem::Real, &[1]),
             (
                 Op::Quantize {
-                    scale: 2.0,
-                    zero_point: 0,
+                    scale: step,
+                    zero_point: zero,
                 },
                 Elem::U8,
                 &[1],
             ),
             (Op::Output, Elem::U8, &[1]),
-        ]),
-        &mut |_, _| {},
-    )
-    .unwrap_err();
-    assert_eq!(
-        (found[0].code, found[0].node.as_deref()),
-        (Code::NotFused, Some("step3"))
-    );
+        ]);
+        let Epilogue::Requant { ties, .. } = &epilogue else {
+            unreachable!()
+        };
+        assert_eq!(ties.is_some(), step != 1.5 && step != 0.75, "{step} {zero}");
+        let mut g = Graph::new();
+        let input = g.add("input", Op::Input, Ty::new(Elem::U8, [2]), &[]);
+        let op = Op::Linear {
+            weights,
+            geom: Geometry::UNIT,
+            pool: None,
+            epilogue,
+        };
+        let layer = g.add("layer", op, Ty::new(Elem::U8, [1]), &[input]);
+        g.add("output", Op::Output, Ty::new(Elem::U8, [1]), &[layer]);
+        for sum in 0..=510u16 {
+            let exact = (f64::from(sum) / f64::from(step)).round_ties_even() as i64 + i64::from(zero);
+            let x = [sum.min(255) as u8, (sum - sum.min(255)) as u8];
+            let y = Tensor::U8(vec![exact.clamp(0, 255) as u8]);
+            assert_eq!(eval(&g, &Tensor::U8(x.to_vec())), y, "{sum} / {step} + {zero}");
+        }
+    }
 }
 
 #[test]

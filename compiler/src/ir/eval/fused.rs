@@ -32,14 +32,16 @@ pub(super) fn join(join: &Join, a: &Tensor, b: &Tensor, to: &Ty) -> Tensor {
             mul,
             add,
             shift,
+            ties,
             lo,
             hi,
         } => {
             let pairs = whole(a).into_iter().zip(whole(b)).enumerate();
             let codes = pairs.map(|(i, (a, b))| {
                 let c = i / pixels;
-                let scaled = (a * mul[0][c] + b * mul[1][c] + add[c]) >> shift;
-                scaled.clamp(i64::from(*lo), i64::from(*hi))
+                let scaled = a * mul[0][c] + b * mul[1][c] + add[c];
+                let even = ties.map_or(scaled, |t| t.lifted(scaled, *shift)) >> shift;
+                even.clamp(i64::from(*lo), i64::from(*hi))
             });
             match to.elem {
                 Elem::Sign => Tensor::Sign(codes.map(|c| c >= 0).collect()),
@@ -240,12 +242,14 @@ fn finish_integers(sums: &[i32], epilogue: &Epilogue, to: &Ty) -> Tensor {
             mul,
             add,
             shift,
+            ties,
             lo,
             hi,
         } => {
             let codes = each.map(|(o, sum)| {
-                let scaled = (i64::from(sum) * i64::from(mul[o]) + add[o]) >> shift[o];
-                scaled.clamp(i64::from(*lo), i64::from(*hi))
+                let scaled = i64::from(sum) * i64::from(mul[o]) + add[o];
+                let even = ties.map_or(scaled, |t| t.lifted(scaled, shift[o])) >> shift[o];
+                even.clamp(i64::from(*lo), i64::from(*hi))
             });
             match to.elem {
                 Elem::U8 => Tensor::U8(codes.map(|c| c as u8).collect()),
