@@ -1,5 +1,6 @@
 //! `sqc verify`: every way to run a network agrees, on this machine and in emulators.
 
+use sq_tests::model::fixed_point;
 use sq_tests::tools::require_target;
 use sq_tests::{MODELS, committed};
 use sqc::progress::Silent;
@@ -81,6 +82,23 @@ fn layers_computed_row_by_row_agree() {
             let runs = require_target(&Target::load(target).expect("the target is known"));
             assert!(layers >= 2 || !runs, "{} for {target}", path.display());
         }
+    }
+}
+
+/// Halves go to the even integer, as tract's do; of scales that are powers of two its numbers are as exact.
+#[test]
+fn ties_agree() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = dir.path().join("fixed_point.onnx");
+    std::fs::write(&path, fixed_point().encode()).expect("it can be written");
+    let m = driver::read(&path, None).expect("the model is sound");
+    let options = plan::Options::default();
+    let c = driver::compile(m, "generic", &options, &Silent, &mut |_, _, _| ()).expect("it has an integer form");
+    let text = c.graph.to_string();
+    let rounded = text.lines().filter(|line| line.contains(" ties ")).count();
+    assert_eq!(rounded, 5, "both convolutions, both averages and the sum:\n{text}");
+    for target in ["native", "cortex-m0", "cortex-m4", "rv32imc", "aarch64"] {
+        check_plan(&path, target, 20, plan::Optimize::default());
     }
 }
 

@@ -298,7 +298,16 @@ fn exact_requant() {
 /// A sum of two bytes over `step`: where that is even or no integer, some quotients are exactly between two outputs.
 #[test]
 fn ties_go_to_the_even_output() {
-    for (step, zero) in [(2.0, 0), (2.0, 1), (4.0, 7), (6.0, 0), (6.0, 3), (1.5, 2), (8.0, 128), (0.75, 0)] {
+    for (step, zero) in [
+        (2.0, 0),
+        (2.0, 1),
+        (4.0, 7),
+        (6.0, 0),
+        (6.0, 3),
+        (1.5, 2),
+        (8.0, 128),
+        (0.75, 0),
+    ] {
         let (weights, epilogue) = fused(&[
             (Op::Input, Elem::U8, &[2]),
             (PIXELS, Elem::Real, &[2]),
