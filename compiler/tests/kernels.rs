@@ -196,7 +196,11 @@ fn network(l: &Layer) -> Option<(Graph, Tensor)> {
             Elem::Sign,
         ),
         Out::Requant => {
-            let shift: Vec<u8> = (0..oc).map(|_| rng.within(8, 20) as u8).collect();
+            // Vectors shift all channels alike.
+            let alike = rng.within(0, 1) == 0;
+            let first = rng.within(8, 20) as u8;
+            let mut next = |_| if alike { first } else { rng.within(8, 20) as u8 };
+            let shift: Vec<u8> = (0..oc).map(&mut next).collect();
             let mul = (0..oc).map(|_| rng.within(0, 4000) as i32).collect();
             let add = shift.iter().map(|s| rng.within(-(1 << s), 1 << s)).collect();
             let ties = (rng.within(0, 2) == 0).then(|| Ties {

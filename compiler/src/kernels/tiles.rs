@@ -7,7 +7,7 @@
 use super::nest::{Finish, High, Job};
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
-use crate::ir::Epilogue;
+use crate::ir::{Epilogue, Ties};
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, VecOp};
 use crate::target::Simd;
@@ -435,6 +435,7 @@ enum VectorFinish {
         add: Buf,
         high: Option<High>,
         shift: i64,
+        ties: Option<Ties>,
         lo: i64,
         hi: i64,
         /// Where the last vectors of a pixel go that are not full, if any are not.
@@ -511,14 +512,14 @@ impl VectorFinish {
                 mul,
                 add,
                 shift,
-                ties: None,
+                ties,
                 lo,
                 hi,
-            } if job.y.layout != Layout::Planar && stores(job, shape) => {
+            } if job.y.layout != Layout::Planar && stores(job, shape, *ties) => {
                 let high = High::of(job).filter(|_| job.simd.has(&format!("high_{}", shape.sums())));
                 let (addends, shift) = match &high {
                     Some(high) => (&high.add, high.right.into()),
-                    None if narrow(mul, add, shift, bound) => (add, shift[0].into()),
+                    None if narrow(mul, add, shift, *ties, bound) => (add, shift[0].into()),
                     None => return VectorFinish::scalar(b, job, shape, bound),
                 };
                 // One for all spans of the map.
@@ -531,6 +532,7 @@ impl VectorFinish {
                     add: b.constants("add", Ty::I32, table(&mut addends.iter().copied(), addends[0])),
                     high,
                     shift,
+                    ties: *ties,
                     lo: (*lo).into(),
                     hi: (*hi).into(),
                     tail,
@@ -547,16 +549,35 @@ impl VectorFinish {
     }
 
     /// A vector of sums of the outputs from `at` on, scaled, before the last shift.
-    fn scaled(&self, b: &Builder, shape: Shape, sum: Expr, at: &Expr) -> Expr {
-        let VectorFinish::Requant { mul, add, high, .. } = self else {
+    fn scaled(&self, b: &mut Builder, shape: Shape, sum: Expr, at: &Expr) -> Expr {
+        let VectorFinish::Requant {
+            mul,
+            add,
+            high,
+            shift,
+            ties,
+            ..
+        } = self
+        else {
             unreachable!("only these are scaled")
         };
         let ty = shape.sums();
         let [mul, add] = [mul, add].map(|t| b.load_n(*t, at.clone(), shape.lanes, ty));
-        match high {
+        let scaled = match high {
             None => sum * mul + add,
             Some(high) => Expr::Vector(VecOp::High, vec![high.shifted(sum, ty), mul]) + add,
-        }
+        };
+        let Some(ties) = ties else {
+            return scaled;
+        };
+        let all = |n: i64| splat(int(n, Ty::I32), ty);
+        let scaled = b.val("number", scaled);
+        let odd = Expr::Bin(BinOp::Shr, scaled.clone().into(), all(*shift).into()) & all(1);
+        let lifted = match ties.parity {
+            1 => odd,
+            _ => all(1) - odd,
+        };
+        scaled + lifted * all(ties.lift)
     }
 
     /// Stores the outputs of one pixel from `first` on: those of the sums that are below `valid`.
@@ -627,17 +648,19 @@ impl VectorFinish {
 
 /// Whether 32 bits hold every intermediate number of a requantisation whose sums do not exceed `bound`, by one shift. The
 /// factors' and addends' greatest are taken together, as the verifier's intervals do.
-fn narrow(mul: &[i32], add: &[i64], shift: &[u8], bound: i64) -> bool {
+fn narrow(mul: &[i32], add: &[i64], shift: &[u8], ties: Option<Ties>, bound: i64) -> bool {
     let greatest = |v: &mut dyn Iterator<Item = i64>| v.map(i64::abs).max().unwrap_or(0);
     let product = greatest(&mut mul.iter().map(|&m| m.into())).checked_mul(bound);
-    let sum = product.and_then(|p| p.checked_add(greatest(&mut add.iter().copied())));
+    let addend = greatest(&mut add.iter().copied()).saturating_add(ties.map_or(0, |t| t.lift));
+    let sum = product.and_then(|p| p.checked_add(addend));
     shift.iter().all(|&s| s == shift[0] && s < 32) && sum.is_some_and(|s| s <= i32::MAX.into())
 }
 
-/// Whether the target narrows sums to outputs and stores them.
-fn stores(job: &Job, shape: Shape) -> bool {
+/// Whether the target rounds sums as wanted, narrows them to outputs and stores them.
+fn stores(job: &Job, shape: Shape, ties: Option<Ties>) -> bool {
     let (sums, narrow) = (shape.sums(), job.y.ty().times(shape.lanes as u8));
-    job.simd.has(&format!("cast_{narrow}_{sums}")) && job.simd.has(&format!("store_{narrow}"))
+    let rounds = ties.is_none() || job.simd.has(&format!("and_{sums}"));
+    rounds && job.simd.has(&format!("cast_{narrow}_{sums}")) && job.simd.has(&format!("store_{narrow}"))
 }
 
 /// The widest vectors of outputs whose operations, named after the number of lanes by `operations`, the target has.
