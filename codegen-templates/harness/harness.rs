@@ -42,7 +42,7 @@ macro_rules! elements {
     )* };
 }
 
-elements!(u8 i8 u32 f32);
+elements!(u8 i8 u32 i32 f32);
 
 /// A network: how to run it.
 type Infer<A, I, O, const N: usize, const M: usize> = fn(&mut A, &[I; N], &mut [O; M]);

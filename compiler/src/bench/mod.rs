@@ -11,6 +11,7 @@ use crate::inspect;
 use crate::kir::{Port, Program, eval};
 use crate::package;
 use crate::plan;
+use crate::random::SplitMix64;
 use crate::run::Figures;
 use crate::synth::{HEAD, TAIL};
 use crate::table::{Align, Table, grouped};
@@ -70,6 +71,9 @@ pub struct Row {
     pub microseconds: Option<Time>,
     /// Billions of multiply-adds in a second of the median time.
     pub gmacs: Option<f64>,
+    /// The same of the kernel's innermost loops alone, measured right after: what its mix of instructions does at most. Of layers whose kernel
+    /// sums tiles in vectors.
+    pub ceiling: Option<f64>,
     /// The program that was measured, where it is kept.
     pub program: Option<PathBuf>,
 }
@@ -164,6 +168,10 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         Run::Host => Some(time::time(&built, sample)?),
         Run::QemuUser { .. } | Run::QemuSystem { .. } | Run::Wasi { .. } => None,
     };
+    let ceiling = match (step, microseconds) {
+        (Some(step), Some(_)) => ceiling(c, step, &directory)?,
+        _ => None,
+    };
     let layers = inspect::inspect(&c.model).layers;
     let of_step = |l: &&inspect::Layer| step.is_none_or(|s| s.layers.iter().any(|of| of.name == l.name));
     let macs = layers.iter().filter(of_step).map(|l| l.size.macs).sum();
@@ -191,12 +199,35 @@ fn one(c: &Compiled, step: Option<usize>, program: &Program, sample: &[u8], keep
         figures,
         macs_per_instruction: figures.instructions.map(|n| macs as f64 / n as f64),
         gmacs: microseconds.map(|t| macs as f64 / t.median / 1000.0),
+        ceiling,
         microseconds,
         program: keep.map(|_| built.program().to_owned()),
     })
 }
 
-const COLUMNS: [(&str, Align); 15] = [
+/// Billions of multiply-adds a second of the innermost loops of a step's kernel.
+fn ceiling(c: &Compiled, step: &plan::Step, directory: &Path) -> Result<Option<f64>> {
+    let [layer] = &step.layers[..] else { return Ok(None) };
+    let Some((program, macs)) = plan::ceiling(&c.graph, layer.node, layer.family, &c.target) else {
+        return Ok(None);
+    };
+    let directory = directory.join("ceiling");
+    std::fs::create_dir_all(&directory).map_err(|e| Diag::new(Code::WriteOutput, e.to_string()).file(&directory))?;
+    let built = package::build_part(c, &program, &directory)?;
+    let bytes = bytes(&program.input) as usize;
+    let mut random = SplitMix64(bytes as u64);
+    let (lo, hi) = program.kernels[0].params().next().map_or((0, 0), |x| x.range);
+    let operand: Vec<u8> = match program.input.ty.bytes() {
+        1 => (0..bytes)
+            .map(|_| (lo + random.below((hi - lo + 1) as usize) as i64) as u8)
+            .collect(),
+        _ => (0..bytes).map(|_| random.next() as u8).collect(),
+    };
+    let time = time::time(&built, &operand)?;
+    Ok(Some(macs as f64 / time.median / 1000.0))
+}
+
+const COLUMNS: [(&str, Align); 16] = [
     ("model", Align::Left),
     ("layer", Align::Left),
     ("kernel", Align::Left),
@@ -212,6 +243,7 @@ const COLUMNS: [(&str, Align); 15] = [
     ("µs here", Align::Right),
     ("±", Align::Right),
     ("GMAC/s", Align::Right),
+    ("of ceiling", Align::Right),
 ];
 
 impl Row {
@@ -240,6 +272,9 @@ impl Row {
             time.map_or_else(absent, |t| format!("{:.1}", t.median)),
             time.map_or_else(absent, |t| format!("{:.1} %", 100.0 * t.spread())),
             self.gmacs.map_or_else(absent, |g| format!("{g:.1}")),
+            self.ceiling
+                .zip(self.gmacs)
+                .map_or_else(absent, |(most, g)| format!("{:.0} % of {most:.1}", 100.0 * g / most)),
         ]
     }
 }
@@ -308,6 +343,7 @@ mod tests {
             macs_per_instruction: Some(0.3455),
             microseconds: None,
             gmacs: None,
+            ceiling: None,
             program: None,
         }
     }
@@ -338,10 +374,11 @@ mod tests {
                 rounds: 25,
             }),
             gmacs: Some(345.69),
+            ceiling: Some(400.0),
             ..row()
         });
         let text = all.to_string();
-        for word in ["conv1", "xnor", "12.3", "4.1 %", "345.7"] {
+        for word in ["conv1", "xnor", "12.3", "4.1 %", "345.7", "86 % of 400.0"] {
             assert!(text.contains(word), "{word}: {text}");
         }
     }

@@ -43,6 +43,8 @@ pub struct Job<'a> {
     /// Bytes of the stack beyond what every plan reserves that are reserved for kernels already, apart from `scratch`; what one takes
     /// beyond these is no scratch. Nothing if it may take none.
     pub stack: Option<u64>,
+    /// If anything, not the layer: the sums of its first tile, so many times (see [`super::tiles`]).
+    pub turns: Option<usize>,
     /// The target's vector operations.
     pub simd: &'a Simd,
 }

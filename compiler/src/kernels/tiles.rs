@@ -150,6 +150,9 @@ pub fn nest<S: Sums>(
 ) -> Kernel {
     let mut b = Builder::new(&job.name, &job.doc);
     let x = b.param("x", given.ty(), given.elements(), Role::In, range);
+    if let Some(turns) = job.turns {
+        return tile_alone(b, job, shape, turns, |b| declare(b, x));
+    }
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
     let finish = VectorFinish::declare(&mut b, job, shape, bound);
     let family = declare(&mut b, x);
@@ -176,6 +179,56 @@ pub fn nest<S: Sums>(
     }
     if whole * group < job.y.c {
         nest.group(&mut b, &idx(whole), group, job.y.c - whole * group);
+    }
+    b.finish()
+}
+
+/// The sums of the first tile of a layer whose kernel is a single tap, so many times: what a mix of instructions does at most, with its
+/// operands and weights in the first cache and no epilogue. The result is the greatest, `[pixel][output]`, of all turns' sums and the turn's number,
+/// without which turns were the same to a compiler.
+fn tile_alone<S: Sums>(
+    mut b: Builder,
+    job: &Job,
+    shape: Shape,
+    turns: usize,
+    declare: impl FnOnce(&mut Builder) -> S,
+) -> Kernel {
+    let pixels = shape.pixels.min(job.y.w);
+    let y = b.param("y", Ty::I32, pixels * shape.outputs(), Role::Out, Ty::I32.range());
+    let family = declare(&mut b);
+    family.prepare(&mut b, &idx(0), &idx(0));
+    let site = |t| Site {
+        y: idx(0),
+        x: idx(t),
+        at: [0, t],
+    };
+    let sites: Vec<Site> = (0..pixels).map(site).collect();
+    let tap = Taps {
+        first: 0,
+        count: 1,
+        base: 0,
+    };
+    let tile = Tile {
+        sites: &sites,
+        rows: tap,
+        cols: tap,
+        block: idx(0),
+        slot: idx(0),
+    };
+    let least = splat(int(Ty::I32.range().0, Ty::I32), shape.sums());
+    let greatest: Vec<_> = (0..pixels * shape.blocks)
+        .map(|_| b.mutable("greatest", least.clone()))
+        .collect();
+    b.each("turn", turns, false, |b, turn| {
+        let turn = b.val("more", splat(turn.cast(Ty::I32), shape.sums()));
+        let sums = family.sums(b, &tile).into_iter().flatten();
+        for (&greatest, sum) in greatest.iter().zip(sums) {
+            let sum = b.val("sum", sum.whole(job));
+            b.set(greatest, Expr::Var(greatest).max(sum + turn.clone()));
+        }
+    });
+    for (at, greatest) in greatest.into_iter().enumerate() {
+        b.store(y, idx(at * shape.lanes), Expr::Var(greatest));
     }
     b.finish()
 }

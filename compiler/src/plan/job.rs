@@ -128,6 +128,7 @@ pub fn linear<'a>(
         greatest,
         scratch,
         stack,
+        turns: None,
         simd,
     })
 }

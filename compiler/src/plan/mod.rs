@@ -1,5 +1,6 @@
 //! The plan: a kernel for every node, and a place for every value.
 
+mod ceiling;
 mod choose;
 pub mod cost;
 mod job;
@@ -12,6 +13,7 @@ use crate::ir::{Graph, NodeId, Op};
 use crate::kernels::{self, View};
 use crate::kir::SHARED_ALIGN;
 use crate::target::{Lang, OptLevel, Target};
+pub use ceiling::ceiling;
 pub use choose::{BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, Limits, Outcome};
 use cost::Cost;
 pub use job::class;
