@@ -43,7 +43,7 @@ pub struct Job<'a> {
     /// Bytes of the stack beyond what every plan reserves that are reserved for kernels already, apart from `scratch`; what one takes
     /// beyond these is no scratch. Nothing if it may take none.
     pub stack: Option<u64>,
-    /// If anything, not the layer: the sums of its first tile, so many times (see [`super::tiles`]).
+    /// If anything, not the layer: the sums of its first tile, so many times.
     pub turns: Option<usize>,
     /// The target's vector operations.
     pub simd: &'a Simd,
