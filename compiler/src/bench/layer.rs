@@ -34,7 +34,8 @@ pub fn alone(c: &Compiled, i: usize) -> Option<(Program, Vec<u8>)> {
     Some((cut::alone(step), bytes))
 }
 
-fn random(elem: Elem, len: usize, bounds: Option<(i64, i64)>) -> Tensor {
+/// Numbers within `bounds`, else of a byte.
+pub(super) fn random(elem: Elem, len: usize, bounds: Option<(i64, i64)>) -> Tensor {
     let mut random = SplitMix64(len as u64);
     let (lo, hi) = bounds.unwrap_or((-128, 127));
     let mut number = || lo + random.below((hi - lo + 1) as usize) as i64;

@@ -8,10 +8,10 @@ use crate::diag::{Code, Diag, Result};
 use crate::driver::Compiled;
 use crate::emit;
 use crate::inspect;
+use crate::ir::Elem;
 use crate::kir::{Port, Program, eval};
 use crate::package;
 use crate::plan;
-use crate::random::SplitMix64;
 use crate::run::Figures;
 use crate::synth::{HEAD, TAIL};
 use crate::table::{Align, Table, grouped};
@@ -72,7 +72,7 @@ pub struct Row {
     /// Billions of multiply-adds in a second of the median time.
     pub gmacs: Option<f64>,
     /// The same of the kernel's innermost loops alone, measured right after: what its mix of instructions does at most. Of layers whose kernel
-    /// sums tiles in vectors.
+    /// sums tiles.
     pub ceiling: Option<f64>,
     /// The program that was measured, where it is kept.
     pub program: Option<PathBuf>,
@@ -215,14 +215,10 @@ fn ceiling(c: &Compiled, step: &plan::Step, directory: &Path) -> Result<Option<f
     std::fs::create_dir_all(&directory).map_err(|e| Diag::new(Code::WriteOutput, e.to_string()).file(&directory))?;
     let built = package::build_part(c, &program, &directory)?;
     let bytes = bytes(&program.input) as usize;
-    let mut random = SplitMix64(bytes as u64);
-    let (lo, hi) = program.kernels[0].params().next().map_or((0, 0), |x| x.range);
-    let operand: Vec<u8> = match program.input.ty.bytes() {
-        1 => (0..bytes)
-            .map(|_| (lo + random.below((hi - lo + 1) as usize) as i64) as u8)
-            .collect(),
-        _ => (0..bytes).map(|_| random.next() as u8).collect(),
-    };
+    // Words take any bytes.
+    let range = program.kernels[0].params().next().map(|x| x.range);
+    let range = range.filter(|_| program.input.ty.bytes() == 1);
+    let operand = layer::random(Elem::U8, bytes, range).to_bytes();
     let time = time::time(&built, &operand)?;
     Ok(Some(macs as f64 / time.median / 1000.0))
 }

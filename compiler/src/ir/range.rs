@@ -58,7 +58,7 @@ pub fn sums(g: &Graph, id: NodeId) -> Option<Vec<(i64, i64)>> {
 
 /// Whether 32 bits hold `sum * mul + add` for every sum of at most this magnitude.
 pub fn is_short(mul: i32, add: i64, greatest: i64) -> bool {
-    i64::from(mul).abs() * greatest + add.abs() <= i64::from(i32::MAX)
+    (i64::from(mul).abs() * greatest).saturating_add(add.saturating_abs()) <= i64::from(i32::MAX)
 }
 
 /// Places that a sum of at most this magnitude can be shifted left in 32 bits.

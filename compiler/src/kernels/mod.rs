@@ -40,6 +40,18 @@ pub struct Family {
     pub build: fn(&Job) -> Kernel,
 }
 
+impl Family {
+    /// Whether it sums tiles, so that [`Job::turns`] means something to it.
+    pub fn sums_tiles(&self) -> bool {
+        self.name.contains("vector-") || self.name.ends_with("xnor-tile")
+    }
+
+    /// Whether it packs the operand first.
+    pub fn splits(&self) -> bool {
+        self.name.starts_with("split-")
+    }
+}
+
 /// Weights above which straight-line code is no candidate: it would be longer than any small device's flash.
 const UNROLL_LIMIT: usize = 4096;
 

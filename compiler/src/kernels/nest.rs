@@ -435,15 +435,14 @@ impl High {
     }
 }
 
-/// A number of type `bits` that is to be shifted as one of type `wide`, with what [`Ties::lifted`] adds.
+/// A number, or a vector of numbers, of type `bits` that is to be shifted as one of type `wide`, with what [`Ties::lifted`] adds.
 pub(super) fn lifted(b: &mut Builder, ties: Ties, number: Expr, shift: Expr, (wide, bits): (Ty, Ty)) -> Expr {
+    let all = |n: i64| splat(int(n, bits.scalar()), bits);
+    let as_ty = |e: Expr, ty: Ty| if wide == bits { e } else { e.cast(ty) };
     let number = b.val("number", number);
-    let result = (number.clone().cast(wide) >> shift).cast(bits);
-    let of = match ties.parity {
-        1 => result,
-        _ => result ^ int(1, bits),
-    };
-    number + (of & int(1, bits)) * int(ties.lift, bits)
+    let odd = as_ty(as_ty(number.clone(), wide) >> shift, bits) & all(1);
+    let of = if ties.parity == 1 { odd } else { all(1) - odd };
+    number + of * all(ties.lift)
 }
 
 impl Finish {
@@ -468,7 +467,9 @@ impl Finish {
                 hi,
             } => {
                 let lift = ties.map_or(0, |t| t.lift);
-                let fits = |(mul, add): (&i32, &i64)| range::is_short(*mul, add.abs() + lift, job.greatest);
+                let fits = |(mul, add): (&i32, &i64)| {
+                    range::is_short(*mul, add.saturating_abs().saturating_add(lift), job.greatest)
+                };
                 let short = mul.iter().zip(add).all(fits) && shift.iter().all(|s| *s < 32);
                 let wide = if short { Ty::I32 } else { Ty::I64 };
                 Finish::Requant {

@@ -4,7 +4,7 @@
 //! Neighbouring outputs in neighbouring lanes need no sum across lanes, and every weight that is loaded serves all pixels of the
 //! tile. The sites of a pooling window are pixels of one tile, so pooling is a maximum between registers.
 
-use super::nest::{Finish, High, Job};
+use super::nest::{self, Finish, High, Job};
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
 use crate::ir::{Epilogue, Ties};
@@ -620,17 +620,10 @@ impl VectorFinish {
             None => sum * mul + add,
             Some(high) => Expr::Vector(VecOp::High, vec![high.shifted(sum, ty), mul]) + add,
         };
-        let Some(ties) = ties else {
-            return scaled;
-        };
-        let all = |n: i64| splat(int(n, Ty::I32), ty);
-        let scaled = b.val("number", scaled);
-        let odd = Expr::Bin(BinOp::Shr, scaled.clone().into(), all(*shift).into()) & all(1);
-        let lifted = match ties.parity {
-            1 => odd,
-            _ => all(1) - odd,
-        };
-        scaled + lifted * all(ties.lift)
+        match ties {
+            None => scaled,
+            Some(ties) => nest::lifted(b, *ties, scaled, splat(int(*shift, Ty::I32), ty), (ty, ty)),
+        }
     }
 
     /// Stores the outputs of one pixel from `first` on: those of the sums that are below `valid`.

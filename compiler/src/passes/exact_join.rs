@@ -56,14 +56,13 @@ fn fuse(g: &mut Graph, add: NodeId, quantizer: NodeId) -> std::result::Result<()
 
     let planes: Vec<Plane> = x.lines.iter().zip(&y.lines).map(|(x, y)| Plane::new(x, y)).collect();
     let shift = quantum.shift(&planes, x, y);
-    let solve = |c: usize| quantum.form(&planes[c], x.bounds[c], y.bounds[c], shift).ok_or(c);
-    let inexact = |c: usize| {
-        let found = format!("no 64-bit factors round channel {c} of its sum exactly");
-        not_fused(g, quantizer, found).help("give its operands' quantizers scales that are closer to each other")
-    };
-    let forms: std::result::Result<Vec<Form>, usize> = (0..channels).into_par_iter().map(solve).collect();
-    let forms = forms.map_err(inexact)?;
-    let (addends, ties) = quantum.addends(&forms, shift).map_err(inexact)?;
+    let solve = |c: usize| quantum.form(&planes[c], x.bounds[c], y.bounds[c], shift);
+    let forms: Option<Vec<Form>> = (0..channels).into_par_iter().map(solve).collect();
+    let found = forms.and_then(|forms| Some((quantum.addends(&forms, shift)?, forms)));
+    let ((addends, ties), forms) = found.ok_or_else(|| {
+        not_fused(g, quantizer, "no 64-bit factors round its sums exactly".into())
+            .help("give its operands' quantizers scales that are closer to each other")
+    })?;
     let column = |i: usize| forms.iter().map(|f| f.mul[i]).collect::<Vec<_>>();
     let join = Join::Integer {
         mul: [column(wide), column(1 - wide)],
@@ -280,26 +279,19 @@ impl Quantizer {
         Some(Form { mul, sides })
     }
 
-    /// An addend for every channel, and what rounds ties to even if these alone do not; else the first channel that has none.
-    fn addends(&self, forms: &[Form], shift: u8) -> std::result::Result<(Vec<i64>, Option<Ties>), usize> {
+    /// An addend for every channel, and what rounds ties to even if these alone do not.
+    fn addends(&self, forms: &[Form], shift: u8) -> Option<(Vec<i64>, Option<Ties>)> {
         let any = i128::from(self.lo) << shift;
         let alone = |f: &Form| Some(f.sides.both()).filter(|(least, greatest)| least <= greatest);
-        let (add, ties): (Vec<Option<i128>>, _) = match forms.iter().all(|f| alone(f).is_some()) {
-            true => (forms.iter().map(|f| Some(ties::middle(alone(f)?, any))).collect(), None),
-            false => {
-                let all = forms.iter().map(|f| &f.sides);
-                let ties = ties::common(all, self.zero, shift.into()).ok_or(0usize)?;
-                let add = |f: &Form| ties::add(&f.sides, ties, any);
-                (forms.iter().map(add).collect(), Some(ties))
-            }
+        let ties = match forms.iter().all(|f| alone(f).is_some()) {
+            true => None,
+            false => Some(ties::common(forms.iter().map(|f| &f.sides), self.zero, shift.into())?),
         };
-        let whole = |(c, add): (usize, Option<i128>)| add.and_then(|a| i64::try_from(a).ok()).ok_or(c);
-        Ok((
-            add.into_iter()
-                .enumerate()
-                .map(whole)
-                .collect::<std::result::Result<_, _>>()?,
-            ties,
-        ))
+        let add = |f: &Form| match ties {
+            None => Some(ties::middle(alone(f)?, any)),
+            Some(ties) => ties::add(&f.sides, ties, any),
+        };
+        let adds: Option<Vec<i64>> = forms.iter().map(|f| i64::try_from(add(f)?).ok()).collect();
+        Some((adds?, ties))
     }
 }

@@ -58,13 +58,15 @@ fn fuse(g: &mut Graph, conv: NodeId, quantize: NodeId) -> std::result::Result<()
     let smallest = |s: &Stairs| (0..=62).find_map(|shift| s.form(shift, lo, hi));
     let (forms, ties) = match stairs.iter().map(smallest).collect::<Option<Vec<_>>>() {
         Some(forms) => (best(&stairs, forms, lo, hi, greatest), None),
-        None => even(&stairs, lo, hi, quantizer.zero).ok_or_else(|| {
-            let found = format!(
-                "no multiplication and shift rounds the sums of `{}` exactly",
-                layer.name
-            );
-            not_fused(g, quantize, found).help("give its channels scales that are closer to each other")
-        })?,
+        None => even(&stairs, lo, hi, quantizer.zero)
+            .map(|(forms, ties)| (forms, Some(ties)))
+            .ok_or_else(|| {
+                let found = format!(
+                    "no multiplication and shift rounds the sums of `{}` exactly",
+                    layer.name
+                );
+                not_fused(g, quantize, found).help("give its channels scales that are closer to each other")
+            })?,
     };
     let epilogue = Epilogue::Requant {
         mul: forms.iter().map(|f| f.mul).collect(),
@@ -93,7 +95,7 @@ fn best(stairs: &[Stairs], forms: Vec<Form>, lo: i64, hi: i64, greatest: i64) ->
 }
 
 /// Forms of the smallest common shift that has any which round ties to even, and what takes them there.
-fn even(stairs: &[Stairs], lo: i64, hi: i64, zero: i64) -> Option<(Vec<Form>, Option<Ties>)> {
+fn even(stairs: &[Stairs], lo: i64, hi: i64, zero: i64) -> Option<(Vec<Form>, Ties)> {
     (0..=62).find_map(|shift| {
         let of = |s: &Stairs| {
             let mut sides = s.factors(shift)?.map(|m| (m, s.sides(m, shift, lo, hi)));
@@ -110,7 +112,7 @@ fn even(stairs: &[Stairs], lo: i64, hi: i64, zero: i64) -> Option<(Vec<Form>, Op
             })
         };
         let forms: Option<Vec<Form>> = all.iter().zip(stairs).map(form).collect();
-        Some((forms?, Some(ties)))
+        Some((forms?, ties))
     })
 }
 

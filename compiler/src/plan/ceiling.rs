@@ -24,7 +24,7 @@ const OUTPUTS: usize = 64;
 const PIXELS: usize = 16;
 
 /// A program that takes the sums of a tile over and over, as the kernel of `family` for the layer `id` does, and the multiply-adds of a
-/// call. Of families that sum tiles in vectors.
+/// call. Of families that sum tiles.
 pub fn ceiling(g: &Graph, id: NodeId, family: &str, target: &Target) -> Option<(Program, u64)> {
     let family = tiled(family)?;
     let job = ideal(g, id, family, target, TURNS)?;
@@ -34,7 +34,7 @@ pub fn ceiling(g: &Graph, id: NodeId, family: &str, target: &Target) -> Option<(
 }
 
 fn tiled(family: &str) -> Option<&'static Family> {
-    FAMILIES.iter().find(|f| f.name == family && f.name.contains("vector-"))
+    FAMILIES.iter().find(|f| f.name == family && f.sums_tiles())
 }
 
 /// A layer of one tap that is like the layer `id`, if `family` builds both; and of its first tile the sums, so many times.
@@ -42,7 +42,7 @@ fn ideal<'a>(g: &'a Graph, id: NodeId, family: &Family, target: &'a Target, turn
     let layer = job::linear(g, id, "tile".into(), None, (u64::MAX, None), &target.simd).ok()?;
     let (depth, _) = layer.packed_codes()?;
     let dense = layer.y.h * layer.y.w == 1 && layer.pool.is_none();
-    let packed = layer.x.elem == Elem::Sign || family.name.starts_with("split-");
+    let packed = layer.x.elem == Elem::Sign || family.splits();
     let (inputs, pixels) = match (dense, packed) {
         (true, _) => (DENSE, 1),
         (false, true) => (PACKED, PIXELS),
@@ -140,6 +140,7 @@ mod tests {
         for (line, target, family) in [
             ("64x6x6 40C3 w=binary x=binary", "x86_64-avx512", "vector-xnor"),
             ("64x6x6 40C3 w=ternary x=binary", "x86_64-avx2", "vector-xnor"),
+            ("64x6x6 40C3 w=binary x=binary", "rv32imac-zbb", "xnor-tile"),
             ("64x6x6 40C3 w=ternary x=ternary", "aarch64", "split-vector-xnor"),
             ("64x6x6 40C3 w=ternary x=int8", "x86_64-avx512", "vector-dot"),
             ("64x6x6 40C3 w=binary x=int8", "aarch64-i8mm", "vector-dot"),
