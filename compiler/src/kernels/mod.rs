@@ -3,6 +3,7 @@
 mod bits;
 mod carry_save;
 mod chunks;
+mod codes;
 mod depthwise;
 mod im2col;
 pub mod join;

@@ -50,6 +50,9 @@ pub struct Tile<'a> {
     pub block: Expr,
     /// Which of the blocks that were prepared together.
     pub slot: Expr,
+    /// Outputs of the block, all of [`Shape::outputs`] but in the last block. Weights lie side by side: a vector that is not full takes
+    /// what comes behind them, and these sums are dropped.
+    pub valid: usize,
 }
 
 impl Tile<'_> {
@@ -98,6 +101,22 @@ impl Shape {
         }
     }
 
+    /// The first output of every block, and the number of its outputs.
+    pub fn runs(&self, job: &Job) -> impl Iterator<Item = (usize, usize)> {
+        let (outputs, all) = (self.outputs(), job.weights.shape[0]);
+        (0..all).step_by(outputs).map(move |o| (o, outputs.min(all - o)))
+    }
+
+    /// Vectors that hold `valid` outputs.
+    pub fn vectors(&self, valid: usize) -> usize {
+        valid.div_ceil(self.lanes)
+    }
+
+    /// Outputs beyond the last that vectors of `lanes` take.
+    pub fn beyond(job: &Job, lanes: usize) -> usize {
+        job.y.c.next_multiple_of(lanes) - job.y.c
+    }
+
     /// The type of sums.
     pub fn sums(&self) -> Ty {
         Ty::I32.times(self.lanes as u8)
@@ -132,10 +151,10 @@ impl Sum {
 
 /// How a family takes sums.
 pub trait Sums {
-    /// What the outermost loop does first for the outputs of a block, one of [`Shape::slots`].
-    fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: &Expr) {}
+    /// What the outermost loop does first for the `valid` outputs of a block, one of [`Shape::slots`].
+    fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: &Expr, _valid: usize) {}
 
-    /// The sums of a tile's sites, `[site][vector]`, as [`Shape::sums`].
+    /// The sums of a tile's sites, `[site][vector]`, as [`Shape::sums`]: as many vectors as hold the tile's outputs.
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>>;
 }
 
@@ -169,11 +188,7 @@ pub fn nest<S: Sums>(
     } else {
         shape.outputs()
     };
-    let whole = if packed {
-        job.y.c.div_ceil(group)
-    } else {
-        job.y.c / group
-    };
+    let whole = job.y.c / group;
     if whole > 0 {
         b.each("group", whole, false, |b, g| nest.group(b, &g, group, group));
     }
@@ -194,9 +209,10 @@ fn tile_alone<S: Sums>(
     declare: impl FnOnce(&mut Builder) -> S,
 ) -> Kernel {
     let pixels = shape.pixels.min(job.y.w);
+    let valid = shape.outputs().min(job.y.c);
     let y = b.param("y", Ty::I32, pixels * shape.outputs(), Role::Out, Ty::I32.range());
     let family = declare(&mut b);
-    family.prepare(&mut b, &idx(0), &idx(0));
+    family.prepare(&mut b, &idx(0), &idx(0), valid);
     let site = |t| Site {
         y: idx(0),
         x: idx(t),
@@ -214,6 +230,7 @@ fn tile_alone<S: Sums>(
         cols: tap,
         block: idx(0),
         slot: idx(0),
+        valid,
     };
     let least = splat(int(Ty::I32.range().0, Ty::I32), shape.sums());
     let greatest: Vec<_> = (0..pixels * shape.blocks)
@@ -244,10 +261,16 @@ struct Nest<'a, S> {
 impl<S: Sums> Nest<'_, S> {
     /// The outputs `g * group ..`, of which there are `valid`.
     fn group(&self, b: &mut Builder, g: &Expr, group: usize, valid: usize) {
-        let blocks = group / self.shape.outputs();
-        b.each("slot", blocks, false, |b, slot| {
-            self.family.prepare(b, &(g.clone() * idx(blocks) + slot.clone()), &slot);
-        });
+        let outputs = self.shape.outputs();
+        let (whole, left) = (valid / outputs, valid % outputs);
+        let prepare = |b: &mut Builder, slot: &Expr, valid: usize| {
+            let block = g.clone() * idx(group / outputs) + slot.clone();
+            self.family.prepare(b, &block, slot, valid);
+        };
+        b.each("slot", whole, false, |b, slot| prepare(b, &slot, outputs));
+        if left > 0 {
+            prepare(b, &idx(whole), left);
+        }
         let job = self.job;
         let [kh, kw] = job.kernel();
         let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
@@ -300,32 +323,38 @@ impl<S: Sums> Nest<'_, S> {
             VectorFinish::Threshold(_) => (0..at.count).map(|_| b.mutable("bits", int(0, Ty::U32))).collect(),
             _ => vec![],
         };
-        let blocks = group / self.shape.outputs();
-        b.each("slot", blocks, false, |b, slot| {
-            // From the last on, so that a word of signs moves by a constant, which Arm's processors do on the way.
-            let slot = match self.finish {
-                VectorFinish::Threshold(_) if blocks > 1 => b.val("from_last", idx(blocks - 1) - slot),
-                _ => slot,
-            };
-            let index = b.val("block", g.clone() * idx(blocks) + slot.clone());
-            let outputs = self.outputs(b, at, &index, &slot);
-            for (t, sums) in outputs.into_iter().enumerate() {
-                let first = index.clone() * idx(self.shape.outputs());
+        let outputs = self.shape.outputs();
+        let (whole, left) = (valid / outputs, valid % outputs);
+        let block = |b: &mut Builder, slot: &Expr, valid: usize| {
+            let index = b.val("block", g.clone() * idx(group / outputs) + slot.clone());
+            let first = index.clone() * idx(outputs);
+            for (t, sums) in self.outputs(b, at, &index, slot, valid).into_iter().enumerate() {
                 match &self.finish {
                     VectorFinish::Threshold(thresholds) => {
-                        let word = match blocks {
+                        let word = match whole + left.min(1) {
                             1 => Expr::Var(bits[t]),
-                            _ => Expr::Var(bits[t]) << int(self.shape.outputs() as i64, Ty::U32),
+                            _ => Expr::Var(bits[t]) << int(outputs as i64, Ty::U32),
                         };
-                        let masks = self.masks(b, sums, thresholds, first);
+                        let masks = self.masks(b, sums, thresholds, first.clone());
                         b.set(bits[t], masks.into_iter().fold(word, |word, mask| word | mask));
                     }
                     finish => {
                         let sums = sums.into_iter().map(|s| b.val("sum", s.whole(self.job))).collect();
-                        finish.store(b, self.job, self.shape, self.y, sums, first, valid, place(t));
+                        finish.store(b, self.job, self.shape, self.y, sums, first.clone(), valid, place(t));
                     }
                 }
             }
+        };
+        // From the last on, so that a word of signs moves by a constant, which Arm's processors do on the way.
+        if left > 0 {
+            block(b, &idx(whole), left);
+        }
+        b.each("slot", whole, false, |b, slot| {
+            let slot = match self.finish {
+                VectorFinish::Threshold(_) if whole > 1 => b.val("from_last", idx(whole - 1) - slot),
+                _ => slot,
+            };
+            block(b, &slot, outputs);
         });
         for (t, bits) in bits.into_iter().enumerate() {
             let (row, col) = place(t);
@@ -392,7 +421,7 @@ impl<S: Sums> Nest<'_, S> {
     }
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
-    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: &Expr) -> Vec<Vec<Sum>> {
+    fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: &Expr, valid: usize) -> Vec<Vec<Sum>> {
         let geom = &self.job.geom;
         let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
         for t in 0..at.count {
@@ -420,7 +449,7 @@ impl<S: Sums> Nest<'_, S> {
             let sums = match rows.count * cols.count {
                 0 => {
                     let zero = Sum::Whole(splat(int(0, Ty::I32), self.shape.sums()));
-                    vec![vec![zero; self.shape.blocks]; tile.len()]
+                    vec![vec![zero; self.shape.vectors(valid)]; tile.len()]
                 }
                 _ => self.family.sums(
                     b,
@@ -430,6 +459,7 @@ impl<S: Sums> Nest<'_, S> {
                         cols,
                         block: block.clone(),
                         slot: slot.clone(),
+                        valid,
                     },
                 ),
             };
@@ -491,7 +521,7 @@ enum VectorFinish {
         ties: Option<Ties>,
         lo: i64,
         hi: i64,
-        /// Where the last vectors of a pixel go that are not full, if any are not.
+        /// Where the last vector of a pixel goes, if it is not full.
         tail: Option<Buf>,
     },
     /// One output after the other; the sums of vectors from this buffer.
@@ -576,8 +606,8 @@ impl VectorFinish {
                     None => return VectorFinish::scalar(b, job, shape, bound),
                 };
                 // One for all spans of the map.
-                let part = !job.y.c.is_multiple_of(shape.outputs());
-                let tail = |b: &mut Builder| b.param("tail", Ty::I32, shape.outputs(), Role::Local, Ty::I32.range());
+                let part = !job.y.c.is_multiple_of(shape.lanes);
+                let tail = |b: &mut Builder| b.param("tail", Ty::I32, shape.lanes, Role::Local, Ty::I32.range());
                 let tail = part.then(|| tail(b));
                 // Where nothing is, the verifier wants factors no greater than the others.
                 VectorFinish::Requant {
@@ -640,34 +670,31 @@ impl VectorFinish {
         (row, col): (Expr, Expr),
     ) {
         match self {
-            VectorFinish::Requant { shift, lo, hi, .. } if valid == shape.outputs() => {
+            VectorFinish::Requant {
+                shift, lo, hi, tail, ..
+            } => {
                 let ty = shape.sums();
                 for (q, sum) in sums.into_iter().enumerate() {
                     let at = first.clone() + idx(q * shape.lanes);
                     let scaled = self.scaled(b, shape, sum, &at);
-                    let shifted = Expr::Bin(BinOp::Shr, scaled.into(), splat(int(*shift, Ty::I32), ty).into());
-                    let clamped = shifted
-                        .max(splat(int(*lo, Ty::I32), ty))
-                        .min(splat(int(*hi, Ty::I32), ty));
-                    let narrow = clamped.cast(job.y.ty().times(shape.lanes as u8));
-                    b.store(y, job.y.at(at, row.clone(), col.clone()), narrow);
+                    if (q + 1) * shape.lanes <= valid {
+                        let shifted = Expr::Bin(BinOp::Shr, scaled.into(), splat(int(*shift, Ty::I32), ty).into());
+                        let clamped = shifted
+                            .max(splat(int(*lo, Ty::I32), ty))
+                            .min(splat(int(*hi, Ty::I32), ty));
+                        let narrow = clamped.cast(job.y.ty().times(shape.lanes as u8));
+                        b.store(y, job.y.at(at, row.clone(), col.clone()), narrow);
+                        continue;
+                    }
+                    // The last is not full: lane by lane.
+                    let local = tail.expect("declared where a vector is not full");
+                    b.store(local, idx(0), scaled);
+                    b.each("o", valid - q * shape.lanes, false, |b, o| {
+                        let scaled = b.load(local, o.clone()) >> int(*shift, Ty::I32);
+                        let v = scaled.max(int(*lo, Ty::I32)).min(int(*hi, Ty::I32)).cast(job.y.ty());
+                        b.store(y, job.y.at(at + o, row.clone(), col.clone()), v);
+                    });
                 }
-            }
-            VectorFinish::Requant {
-                shift, lo, hi, tail, ..
-            } => {
-                // The last vectors are not full: lane by lane.
-                let local = tail.expect("declared where vectors are not full");
-                for (q, sum) in sums.into_iter().enumerate() {
-                    let at = first.clone() + idx(q * shape.lanes);
-                    let scaled = self.scaled(b, shape, sum, &at);
-                    b.store(local, idx(q * shape.lanes), scaled);
-                }
-                b.each("o", valid, false, |b, o| {
-                    let scaled = b.load(local, o.clone()) >> int(*shift, Ty::I32);
-                    let v = scaled.max(int(*lo, Ty::I32)).min(int(*hi, Ty::I32)).cast(job.y.ty());
-                    b.store(y, job.y.at(first.clone() + o, row.clone(), col.clone()), v);
-                });
             }
             VectorFinish::Scalar(finish, None) => {
                 for (q, sum) in sums.into_iter().enumerate().take(valid) {

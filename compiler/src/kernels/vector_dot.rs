@@ -8,6 +8,7 @@
 //! is left beside it scales the products by a power of two, which one shift of the final sum takes back; a place that would leave
 //! the operand's type is shifted down first.
 
+use super::codes::{Packed, code, of};
 use super::im2col;
 use super::nest::Job;
 use super::tiles::{self, Shape, Sum, Sums, Tile};
@@ -179,6 +180,17 @@ impl Machine {
         self.weights().lanes().into()
     }
 
+    /// Outputs whose weights of a step fill whole vectors.
+    fn outputs(&self) -> usize {
+        self.width() / self.share
+    }
+
+    /// Vectors of sums of `valid` outputs.
+    fn vectors(&self, valid: usize) -> usize {
+        let outputs = self.outputs().max(self.lanes);
+        valid.next_multiple_of(outputs) / self.lanes
+    }
+
     /// The type that dot products are added to.
     fn sums(&self) -> Ty {
         match self.short {
@@ -246,12 +258,6 @@ fn direct(job: &Job) -> bool {
 /// Whether `taps` of a pixel at a time can be read where they are.
 fn neighbours(job: &Job, taps: usize) -> bool {
     job.x.side_by_side() && job.inputs().is_multiple_of(taps)
-}
-
-/// Bits of a packed code, and the codes of a byte.
-pub(super) fn code(depth: Depth) -> (u32, usize) {
-    let bits = if depth == Depth::Binary { 1 } else { 2 };
-    (bits, 8 / bits as usize)
 }
 
 /// The operand as the dot product takes it.
@@ -406,15 +412,20 @@ pub fn build(job: &Job) -> Kernel {
                 )
             }
         };
-        let weights = Weights::declare(b, inner, shape, &machine);
+        let taps = match inner.packed_codes() {
+            Some(_) => job.taps().next_multiple_of(machine.share),
+            None => inner.taps(),
+        };
+        let weights = Weights::declare(b, inner, taps, shape, &machine);
         Dot {
             job: inner,
+            taps,
             machine,
             shape,
             x,
             offset,
             weights,
-            corrections: Corrections::new(offset, shape),
+            corrections: Corrections::new(offset, shape, taps),
         }
     })
 }
@@ -445,15 +456,15 @@ enum Weights {
     /// For all blocks, as they are.
     Bytes(Buf),
     /// Packed for all blocks; expanded for those of a slot each.
-    Codes { packed: Buf, depth: Depth, expanded: Buf },
+    Codes { packed: Packed, expanded: Buf },
 }
 
 /// Steps of as many taps as a lane sums at a time.
-fn steps(job: &Job, share: usize) -> usize {
-    job.taps() / share
+fn steps(taps: usize, share: usize) -> usize {
+    taps.div_ceil(share)
 }
 
-/// The code of tap `k` of a block's output; 0 beyond the last.
+/// The code of tap `k` of an output; 0 beyond the last.
 fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
     if o < job.weights.shape[0] && k < job.taps() {
         codes[job.source(o, k)]
@@ -462,60 +473,39 @@ fn weight(job: &Job, codes: &[i8], o: usize, k: usize) -> i8 {
     }
 }
 
-/// Packed codes, `[block][chunk][output of the block][tap of the step]` bytes; a chunk is as many steps as a byte has codes, the
-/// first in the lowest bits. A code is the weight above the least one, halved where there are two.
-fn packed(b: &mut Builder, job: &Job, shape: Shape, share: usize, depth: Depth, codes: &[i8]) -> Buf {
-    let (bits, per) = code(depth);
-    let (outputs, chunks) = (shape.outputs(), steps(job, share).div_ceil(per));
-    let mut data = vec![0u8; shape.padded(job) * chunks * share];
-    for (at, byte) in data.iter_mut().enumerate() {
-        let (j, o) = (at % share, at / share % outputs);
-        let (chunk, block) = (at / share / outputs % chunks, at / share / outputs / chunks);
-        for place in 0..per {
-            let step = chunk * per + place;
-            let w = weight(job, codes, block * outputs + o, step * share + j);
-            let live = block * outputs + o < job.weights.shape[0] && step * share + j < job.taps();
-            let code = match (depth, live) {
-                (_, false) => 0,
-                (Depth::Binary, _) => u8::from(w > 0),
-                _ => (w + 1) as u8,
-            };
-            *byte |= code << (place as u32 * bits);
-        }
-    }
-    b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
-}
-
 impl Weights {
-    fn declare(b: &mut Builder, job: &Job, shape: Shape, machine: &Machine) -> Weights {
-        let (outputs, share) = (shape.outputs(), machine.share);
-        let steps = steps(job, share);
-        if let Some((depth, codes)) = job.packed_codes() {
-            let (_, per) = code(depth);
-            let packed = packed(b, job, shape, share, depth, codes);
-            let len = shape.slots(job) * steps.next_multiple_of(per) * outputs * share;
-            let ty = machine.weights().scalar();
-            return Weights::Codes {
-                packed,
-                depth,
-                expanded: b.param("expanded", ty, len, Role::Scratch, (-1, 1)),
-            };
-        }
+    /// Of the taps of `job` only the first `taps` can meet anything but padding.
+    fn declare(b: &mut Builder, job: &Job, taps: usize, shape: Shape, machine: &Machine) -> Weights {
         let WeightData::Coded { codes, .. } = &job.weights.data else {
             unreachable!("sums are integers")
         };
-        let len = shape.padded(job) * steps * share;
-        let data = (0..len).map(|at| {
-            let (j, o) = (at % share, at / share % outputs);
-            let (step, block) = (at / share / outputs % steps, at / share / outputs / steps);
-            weight(job, codes, block * outputs + o, step * share + j).into()
-        });
+        let share = machine.share;
+        let row = |(first, valid): (usize, usize)| -> Vec<i8> {
+            let steps = (0..steps(taps, share)).flat_map(|step| (0..valid * share).map(move |at| (step, at)));
+            let weight = |(step, at)| weight(job, codes, first + at / share, step * share + at % share);
+            steps.map(weight).collect()
+        };
+        let blocks: Vec<Vec<i8>> = shape.runs(job).map(row).collect();
+        let beyond = Shape::beyond(job, machine.outputs()) * share;
+        if let Some((depth, _)) = job.packed_codes() {
+            let width = SHARE * machine.lanes;
+            let len = shape.slots(job) * steps(job.taps(), share) * shape.outputs() * share + width;
+            let ty = machine.weights().scalar();
+            return Weights::Codes {
+                packed: Packed::declare(b, depth, width, &blocks),
+                expanded: b.param("expanded", ty, len, Role::Scratch, (-1, 1)),
+            };
+        }
+        let mut data: Vec<i64> = blocks.into_iter().flatten().map(i64::from).collect();
+        data.resize(data.len() + beyond, 0);
         Weights::Bytes(b.constants("weights", Ty::I8, ints(data, Ty::I8)))
     }
 }
 
 struct Dot<'a> {
     job: &'a Job<'a>,
+    /// Taps that can meet anything but padding, and those that share their step.
+    taps: usize,
     machine: Machine,
     shape: Shape,
     x: Operand,
@@ -525,47 +515,21 @@ struct Dot<'a> {
 }
 
 impl Sums for Dot<'_> {
-    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr) {
-        let Weights::Codes {
-            packed,
-            depth,
-            expanded,
-        } = self.weights
-        else {
+    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr, valid: usize) {
+        let Weights::Codes { packed, expanded } = self.weights else {
             return;
         };
-        let (bits, per) = code(depth);
-        let machine = self.machine;
-        let width = SHARE * self.shape.lanes;
-        let vectors = self.shape.outputs() * machine.share / width;
-        let chunks = steps(self.job, machine.share).div_ceil(per);
-        b.each("chunk", chunks, false, |b, chunk| {
-            b.each("vector", vectors, false, |b, q| {
-                let at = ((block.clone() * idx(chunks) + chunk.clone()) * idx(vectors) + q.clone()) * idx(width);
-                let codes = b.load_n(packed, at, width, machine.bytes(Ty::U8));
-                let codes = b.val("c", codes);
-                for place in 0..per {
-                    let code = at_place(codes.clone(), place as u32 * bits, bits, machine.bytes(Ty::U8));
-                    let byte = code.cast(machine.bytes(Ty::I8));
-                    let one = splat(int(1, Ty::I8), machine.bytes(Ty::I8));
-                    let weight = match depth {
-                        Depth::Binary => byte.clone() + byte - one,
-                        // The code 3 does not occur; the verifier does not know.
-                        _ => (byte - one.clone()).min(one),
-                    };
-                    let step = slot.clone() * idx(chunks * per) + chunk.clone() * idx(per) + idx(place);
-                    let to = (step * idx(vectors) + q.clone()) * idx(width);
-                    if machine.share > 1 {
-                        b.store(expanded, to, weight);
-                        continue;
-                    }
-                    let weight = b.val("weight", weight);
-                    for half in 0..2 {
-                        let wide = Expr::Vector(VecOp::Half(half), vec![weight.clone()]);
-                        b.store(expanded, to.clone() + idx(usize::from(half) * width / 2), wide);
-                    }
-                }
-            });
+        let (machine, of_step) = (&self.machine, valid * self.machine.share);
+        let at = self.slot(slot);
+        let n = steps(self.taps, machine.share) * of_step;
+        packed.expand(b, block, n, expanded, &at, machine.weights().scalar());
+        // Taps that meet nothing but padding, and what the vectors of the last step load behind it.
+        let width = machine.width();
+        let beyond = of_step.next_multiple_of(width) - of_step;
+        let left = steps(self.job.taps(), machine.share) * of_step + beyond - n;
+        b.each("i", left.div_ceil(width), false, |b, i| {
+            let zero = splat(int(0, machine.weights().scalar()), machine.weights());
+            b.store(expanded, at.clone() + idx(n) + i * idx(width), zero);
         });
     }
 
@@ -599,7 +563,7 @@ impl Sums for Dot<'_> {
         );
         let mut out = vec![];
         for site in 0..tile.sites.len() {
-            let corrected = (0..self.shape.blocks).map(|q| {
+            let corrected = (0..self.shape.vectors(tile.valid)).map(|q| {
                 let sum = self.sum(&sums, site, q);
                 Sum::Whole(self.corrections.apply(b, self.job, tile, q, sum))
             });
@@ -609,21 +573,13 @@ impl Sums for Dot<'_> {
     }
 }
 
-/// The codes of one place in every byte.
-pub(super) fn at_place(codes: Expr, shift: u32, bits: u32, ty: Ty) -> Expr {
-    let shifted = match shift {
-        0 => codes,
-        n => Expr::Bin(BinOp::Shr, codes.into(), splat(int(n.into(), Ty::U8), ty).into()),
-    };
-    // The uppermost place is alone after the shift.
-    if shift + bits == 8 {
-        shifted
-    } else {
-        shifted & splat(int((1 << bits) - 1, Ty::U8), ty)
-    }
-}
-
 impl Dot<'_> {
+    /// Where the weights of a block begin, or those of a slot.
+    fn slot(&self, slot: &Expr) -> Expr {
+        let Machine { share, .. } = self.machine;
+        slot.clone() * idx(steps(self.job.taps(), share) * share * self.shape.outputs())
+    }
+
     fn x_greatest(&self) -> usize {
         let (lo, hi) = match self.offset {
             0 => self.job.x_range,
@@ -646,8 +602,8 @@ impl Dot<'_> {
         let pixels = self.machine.pixels();
         // A vector has as many lanes as outputs, or pairs of lanes, or outputs by pixels.
         let vectors = match (self.machine.share, ty.scalar()) {
-            (1, Ty::I16) => self.shape.outputs() / usize::from(ty.lanes()),
-            _ => self.shape.blocks * pixels,
+            (1, Ty::I16) => tile.valid.div_ceil(ty.lanes().into()),
+            _ => self.machine.vectors(tile.valid) * pixels,
         };
         let row = |b: &mut Builder| (0..vectors).map(|_| b.mutable(name, zero.clone())).collect();
         tile.sites.chunks(pixels).map(|_| row(b)).collect()
@@ -694,27 +650,21 @@ impl Dot<'_> {
 
     /// As many taps of every site as an operand's vector holds.
     fn step(&self, b: &mut Builder, tile: &Tile, inner: usize, at: &[Expr], sums: &[Vec<Var>]) {
-        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let [_, inputs, _, kw] = self.job.weights.shape;
         let geom = &self.job.geom;
         let (ky, kx) = (at[0].clone(), at[1].clone());
         let c = at[2].clone() * idx(inner) + at[3].clone();
         let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
         let Machine { share, taps, .. } = self.machine;
         let groups = taps / share;
-        let mut step = (tap * idx(inputs / taps) + c.clone()) * idx(groups);
-        let buf = match self.weights {
-            Weights::Bytes(buf) => {
-                step = tile.block.clone() * idx(kh * kw * inputs / share) + step;
-                buf
-            }
-            Weights::Codes { expanded, depth, .. } => {
-                let (_, per) = code(depth);
-                step = tile.slot.clone() * idx(steps(self.job, share).next_multiple_of(per)) + step;
-                expanded
-            }
+        let step = (tap * idx(inputs / taps) + c.clone()) * idx(groups);
+        let (buf, block) = match self.weights {
+            Weights::Bytes(buf) => (buf, self.slot(&tile.block)),
+            Weights::Codes { expanded, .. } => (expanded, self.slot(&tile.slot)),
         };
-        let outputs = self.shape.outputs();
-        let first = b.val("first", step * idx(outputs * share));
+        // Bytes of a step.
+        let stride = tile.valid * share;
+        let first = b.val("first", block + step * idx(stride));
         let operands: Vec<Expr> = tile
             .sites
             .iter()
@@ -728,17 +678,17 @@ impl Dot<'_> {
             .collect();
         for group in 0..groups {
             if self.machine.share == ROW {
-                let first = first.clone() + idx(group * outputs * share);
-                self.matrices(b, buf, first, group, &operands, sums);
+                let first = first.clone() + idx(group * stride);
+                self.matrices(b, buf, (first, tile.valid), group, &operands, sums);
                 continue;
             }
             let width = self.machine.width();
             let load = |b: &mut Builder, q: usize| {
-                let at = first.clone() + idx(group * outputs * share + q * width);
+                let at = first.clone() + idx(group * stride + q * width);
                 let v = b.load_n(buf, at, width, self.machine.weights());
                 b.val("w", v)
             };
-            let weights: Vec<Expr> = (0..outputs * share / width).map(|q| load(b, q)).collect();
+            let weights: Vec<Expr> = (0..stride.div_ceil(width)).map(|q| load(b, q)).collect();
             for (x, sums) in operands.iter().zip(sums) {
                 for (w, &sum) in weights.iter().zip(sums) {
                     let next = match groups {
@@ -752,7 +702,15 @@ impl Dot<'_> {
     }
 
     /// A row of taps of every site, by pairs of sites, times the weights from `first` on, by pairs of outputs.
-    fn matrices(&self, b: &mut Builder, buf: Buf, first: Expr, group: usize, operands: &[Expr], sums: &[Vec<Var>]) {
+    fn matrices(
+        &self,
+        b: &mut Builder,
+        buf: Buf,
+        (first, valid): (Expr, usize),
+        group: usize,
+        operands: &[Expr],
+        sums: &[Vec<Var>],
+    ) {
         let half = VecOp::Unzip {
             group: ROW as u8,
             at: group as u8,
@@ -766,7 +724,7 @@ impl Dot<'_> {
             })
             .collect();
         let width = self.machine.width();
-        for q in 0..self.shape.outputs() * ROW / width {
+        for q in 0..(valid * ROW).div_ceil(width) {
             let w = b.load_n(buf, first.clone() + idx(q * width), width, self.machine.weights());
             let w = b.val("w", w);
             for (x, sums) in pairs.iter().zip(sums) {
@@ -796,15 +754,17 @@ impl Dot<'_> {
 pub(super) struct Corrections {
     offset: i64,
     shape: Shape,
+    taps: usize,
     tables: RefCell<BTreeMap<[usize; 4], Buf>>,
 }
 
 impl Corrections {
-    /// For an operand to whose elements `offset` was added.
-    pub fn new(offset: i64, shape: Shape) -> Self {
+    /// For an operand to whose elements `offset` was added, and weights of which all behind the first `taps` of an output are 0.
+    pub fn new(offset: i64, shape: Shape, taps: usize) -> Self {
         Corrections {
             offset,
             shape,
+            taps,
             tables: RefCell::default(),
         }
     }
@@ -818,7 +778,7 @@ impl Corrections {
         let key = [rows.first, rows.count, cols.first, cols.count];
         let known = self.tables.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let table = correction(b, job, shape, self.offset, rows, cols);
+            let table = correction(b, job, self.taps, shape, self.offset, rows, cols);
             self.tables.borrow_mut().insert(key, table);
             table
         });
@@ -828,7 +788,15 @@ impl Corrections {
 }
 
 /// What takes an operand's offset out of the sums over some taps, by output.
-fn correction(b: &mut Builder, job: &Job, shape: Shape, offset: i64, rows: Taps, cols: Taps) -> Buf {
+fn correction(
+    b: &mut Builder,
+    job: &Job,
+    taps: usize,
+    shape: Shape,
+    offset: i64,
+    rows: Taps,
+    cols: Taps,
+) -> Buf {
     let [_, inputs, _, kw] = job.weights.shape;
     let WeightData::Coded { codes, .. } = &job.weights.data else {
         unreachable!("sums are integers")
@@ -838,7 +806,7 @@ fn correction(b: &mut Builder, job: &Job, shape: Shape, offset: i64, rows: Taps,
         (rows.first..rows.first + rows.count).contains(&ky) && (cols.first..cols.first + cols.count).contains(&kx)
     };
     let of = |o: usize| {
-        (0..job.taps())
+        (0..taps)
             .filter(seen)
             .map(|k| i64::from(weight(job, codes, o, k)))
             .sum::<i64>()
@@ -874,13 +842,13 @@ pub fn build_codes(job: &Job) -> Kernel {
     tiles::nest(job, (job.x, job.x_range), shape, bound, |b, x| {
         let x = Operand::new(b, job, SHARE * machine.lanes, Ty::I8, x);
         let total = total(b, job, &machine, &x);
-        let packed = packed(b, job, shape, SHARE, depth, codes);
+        let packed = packed(b, job, shape, depth, codes);
         let all = Taps {
             first: 0,
             count: 1,
             base: 0,
         };
-        let correction = (x.offset != 0).then(|| correction(b, job, shape, x.offset, all, all));
+        let correction = (x.offset != 0).then(|| correction(b, job, job.taps(), shape, x.offset, all, all));
         Codes {
             job,
             machine,
@@ -892,6 +860,48 @@ pub fn build_codes(job: &Job) -> Kernel {
             correction,
         }
     })
+}
+
+/// Bytes of the codes of a block with `valid` outputs.
+fn block(shape: Shape, valid: usize, steps: usize, per: usize) -> usize {
+    let rest = (shape.vectors(valid) * (steps % per)).div_ceil(per) * SHARE * shape.lanes;
+    steps / per * valid * SHARE + rest
+}
+
+/// Packed codes, `[block][chunk][output of the block][tap of the step]` bytes; a chunk is as many steps as a byte has codes, the
+/// first in the lowest bits. Behind a block's chunks are the steps that fill no byte, `[vector][step][lane][tap of the step]`, each vector of
+/// them in the next place of a byte.
+fn packed(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) -> Buf {
+    let (bits, per) = code(depth);
+    let steps = steps(job.taps(), SHARE);
+    let (whole, left) = (steps / per, steps % per);
+    let width = SHARE * shape.lanes;
+    let mut data = vec![];
+    let mut beyond = 0;
+    for (first, valid) in shape.runs(job) {
+        let code = |o: usize, step: usize, j: usize| match o < valid {
+            true => of(depth, weight(job, codes, first + o, step * SHARE + j)),
+            false => 0,
+        };
+        let start = data.len();
+        for (chunk, at) in (0..whole).flat_map(|chunk| (0..valid * SHARE).map(move |at| (chunk, at))) {
+            let place = |p: usize| code(at / SHARE, chunk * per + p, at % SHARE) << (p as u32 * bits);
+            data.push((0..per).fold(0, |byte, p| byte | place(p)));
+        }
+        let rest = data.len();
+        data.resize(start + block(shape, valid, steps, per), 0);
+        for (q, i, at) in (0..shape.vectors(valid))
+            .flat_map(|q| (0..left).flat_map(move |i| (0..width).map(move |at| (q, i, at))))
+        {
+            let slot = q * left + i;
+            let code = code(q * shape.lanes + at / SHARE, whole * per + i, at % SHARE);
+            data[rest + slot / per * width + at] |= code << ((slot % per) as u32 * bits);
+        }
+        // The last chunk's vectors reach into what is behind it.
+        beyond = (shape.vectors(valid) * width - valid * SHARE).saturating_sub(data.len() - rest);
+    }
+    data.resize(data.len() + beyond, 0);
+    b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
 }
 
 /// The sum of the operand's elements.
@@ -970,13 +980,15 @@ impl Sums for Codes<'_> {
         let (bits, per) = code(self.depth);
         let (machine, shape, places) = (self.machine, self.shape, self.places());
         let scales: Vec<u32> = (0..8).filter(|s| places.iter().any(|p| p.scale == *s)).collect();
-        let steps = steps(self.job, SHARE);
-        let chunks = steps.div_ceil(per);
+        let steps = steps(self.job.taps(), SHARE);
+        let vectors = shape.vectors(tile.valid);
+        let width = SHARE * shape.lanes;
+        let first = b.val("block_codes", tile.block.clone() * idx(block(shape, shape.outputs(), steps, per)));
         let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
         let sums: Vec<Vec<Var>> = scales
             .iter()
             .map(|_| {
-                (0..shape.blocks)
+                (0..vectors)
                     .map(|_| b.mutable("sum", zero(shape.sums())))
                     .collect()
             })
@@ -992,69 +1004,78 @@ impl Sums for Codes<'_> {
             .rev()
             .find(|d| whole.is_multiple_of(*d))
             .expect("1 divides");
-        let chunk = |b: &mut Builder, chunk: Expr, places: &[Placed], sums: &[Vec<Var>]| {
-            let width = SHARE * shape.lanes;
-            let first = (tile.block.clone() * idx(chunks) + chunk.clone()) * idx(shape.blocks * width);
-            let first = b.val("first", first);
-            let load = |b: &mut Builder, q: usize| {
-                let v = b.load_n(
-                    self.packed,
-                    first.clone() + idx(q * width),
-                    width,
-                    machine.bytes(Ty::U8),
-                );
-                b.val("c", v)
+        let load = |b: &mut Builder, at: Expr| {
+            let v = b.load_n(self.packed, at, width, machine.bytes(Ty::U8));
+            b.val("c", v)
+        };
+        let four = |b: &mut Builder, step: Expr| {
+            let four = self.x.repeat(b, &machine, step * idx(SHARE));
+            b.val("four", four)
+        };
+        // Adds the products of the codes at a place to the sums of vector `q`.
+        let add = |b: &mut Builder, codes: &Expr, place: &Placed, four: &Expr, sums: &[Vec<Var>], q: usize| {
+            let set = scales.iter().position(|s| *s == place.scale).expect("listed above");
+            let shifted = match place.shift {
+                0 => codes.clone(),
+                n => Expr::Bin(
+                    BinOp::Shr,
+                    codes.clone().into(),
+                    splat(int(n.into(), Ty::U8), machine.bytes(Ty::U8)).into(),
+                ),
             };
-            let codes: Vec<Expr> = (0..shape.blocks).map(|q| load(b, q)).collect();
+            let mask = ((1i64 << bits) - 1) << place.scale;
+            let code = shifted & splat(int(mask, Ty::U8), machine.bytes(Ty::U8));
+            let code = if machine.first == Ty::U8 {
+                code
+            } else {
+                code.cast(machine.bytes(Ty::I8))
+            };
+            b.set(sums[set][q], dot(sums[set][q], code, four.clone()));
+        };
+        let chunk = |b: &mut Builder, chunk: Expr, sums: &[Vec<Var>]| {
+            let first = b.val("first", first.clone() + chunk.clone() * idx(tile.valid * SHARE));
+            let codes: Vec<Expr> = (0..vectors).map(|q| load(b, first.clone() + idx(q * width))).collect();
             for (p, place) in places.iter().enumerate() {
-                let at = (chunk.clone() * idx(per) + idx(p)) * idx(SHARE);
-                let four = self.x.repeat(b, &machine, at);
-                let four = b.val("four", four);
-                let set = scales.iter().position(|s| *s == place.scale).expect("listed above");
+                let four = four(b, chunk.clone() * idx(per) + idx(p));
                 for (q, codes) in codes.iter().enumerate() {
-                    let shifted = match place.shift {
-                        0 => codes.clone(),
-                        n => Expr::Bin(
-                            BinOp::Shr,
-                            codes.clone().into(),
-                            splat(int(n.into(), Ty::U8), machine.bytes(Ty::U8)).into(),
-                        ),
-                    };
-                    let mask = ((1i64 << bits) - 1) << place.scale;
-                    let code = shifted & splat(int(mask, Ty::U8), machine.bytes(Ty::U8));
-                    let code = if machine.first == Ty::U8 {
-                        code
-                    } else {
-                        code.cast(machine.bytes(Ty::I8))
-                    };
-                    b.set(sums[set][q], dot(sums[set][q], code, four.clone()));
+                    add(b, codes, place, &four, sums, q);
                 }
             }
         };
-        let run = |b: &mut Builder, first: Expr, count: usize, places: &[Placed]| match machine.short {
-            false => b.each("chunk", count, false, |b, i| chunk(b, first + i, places, &sums)),
+        // The steps that fill no byte: each vector's one after the other, in as few bytes as hold them.
+        let rest = |b: &mut Builder, sums: &[Vec<Var>]| {
+            let first = b.val("rest", first.clone() + idx(whole * tile.valid * SHARE));
+            let left = steps % per;
+            let fours: Vec<Expr> = (0..left).map(|i| four(b, idx(whole * per + i))).collect();
+            let mut codes = None;
+            for at in 0..vectors * left {
+                if at % per == 0 {
+                    codes = Some(load(b, first.clone() + idx(at / per * width)));
+                }
+                let codes = codes.as_ref().expect("the first place is a multiple");
+                add(b, codes, &places[at % per], &fours[at % left], sums, at / left);
+            }
+        };
+        let run = |b: &mut Builder, body: &dyn Fn(&mut Builder, &[Vec<Var>])| match machine.short {
+            false => body(b, &sums),
             true => {
-                let short: Vec<Vec<Var>> = vec![
-                    (0..shape.blocks)
-                        .map(|_| b.mutable("short", zero(machine.sums())))
-                        .collect(),
-                ];
-                b.each("chunk", count, false, |b, i| chunk(b, first + i, places, &short));
+                let short: Vec<Vec<Var>> =
+                    vec![(0..vectors).map(|_| b.mutable("short", zero(machine.sums()))).collect()];
+                body(b, &short);
                 for (&sum, &short) in sums[0].iter().zip(&short[0]) {
                     b.add(sum, Expr::Vector(VecOp::Pairs, vec![Expr::Var(short)]));
                 }
             }
         };
-        if whole > 0 {
-            match machine.short {
-                false => run(b, idx(0), whole, &places),
-                true => b.each("part", whole / inner, false, |b, i| {
-                    run(b, i * idx(inner), inner, &places)
-                }),
-            }
-        }
+        let parts = if machine.short { whole / inner } else { 1 };
+        b.each("part", parts, false, |b, part| {
+            run(b, &|b, sums| {
+                let part = part.clone() * idx(inner);
+                b.each("chunk", whole / parts, false, |b, i| chunk(b, part.clone() + i, sums));
+            });
+        });
         if !steps.is_multiple_of(per) {
-            run(b, idx(whole), 1, &places[..steps % per]);
+            run(b, &rest);
         }
         let ty = shape.sums();
         let total = b.val("totals", splat(self.total.clone(), ty));
@@ -1082,6 +1103,6 @@ impl Sums for Codes<'_> {
                 }
             }
         };
-        vec![(0..shape.blocks).map(|q| Sum::Whole(output(b, q))).collect()]
+        vec![(0..vectors).map(|q| Sum::Whole(output(b, q))).collect()]
     }
 }

@@ -2,10 +2,11 @@
 //! scalar. `vector-row` expands packed weights to bytes once for a block of outputs, and they serve every pixel. `vector-row-code` is
 //! for one pixel, a dense layer's: codes are picked from their bytes where they are multiplied.
 
+use super::codes::{Packed, at_place, code, of};
 use super::im2col;
 use super::nest::Job;
 use super::tiles::{self, Shape, Sum, Sums, Tile};
-use super::vector_dot::{Corrections, Operand, at_place, bound, code, pixels};
+use super::vector_dot::{Corrections, Operand, bound, pixels};
 use super::view::Layout;
 use crate::ir::{Depth, Elem};
 use crate::kir::build::{Builder, idx, int, ints, splat};
@@ -91,58 +92,27 @@ pub fn build(job: &Job) -> Kernel {
     tiles::nest(inner, (given, job.x_range), shape, bound(inner, Ty::I8), |b, x| {
         let x = operand(b, job, patches.as_ref(), x);
         let (depth, codes) = inner.packed_codes().expect("asked before");
-        let packed = pack(b, inner, depth, codes, BLOCK);
-        let bytes = b.param(
-            "bytes",
-            Ty::I8,
-            shape.slots(inner) * BLOCK * row(inner, depth),
-            Role::Scratch,
-            (-1, 1),
-        );
+        let row = |(first, valid): (usize, usize)| -> Vec<i8> {
+            let steps = (0..inner.taps() / LANES).flat_map(|step| (0..valid * LANES).map(move |at| (step, at)));
+            let weight = |(step, at)| codes[inner.source(first + at / LANES, step * LANES + at % LANES)];
+            steps.map(weight).collect()
+        };
+        let blocks: Vec<Vec<i8>> = shape.runs(inner).map(row).collect();
+        let len = shape.slots(inner) * BLOCK * inner.taps() + LANES;
         Rows {
             job: inner,
-            corrections: Corrections::new(x.offset, shape),
+            corrections: Corrections::new(x.offset, shape, inner.taps()),
             x,
-            depth,
-            packed,
-            bytes,
+            packed: Packed::declare(b, depth, LANES, &blocks),
+            bytes: b.param("bytes", Ty::I8, len, Role::Scratch, (-1, 1)),
         }
     })
-}
-
-/// Taps of an output's row, as many as whole vectors of codes hold.
-fn row(job: &Job, depth: Depth) -> usize {
-    let (_, per) = code(depth);
-    job.taps().next_multiple_of(LANES * per)
-}
-
-/// `[output][chunk][16]` bytes; place p of byte j is the code of tap `(chunk * per + p) * 16 + j`, the weight above the least one
-/// (halved where there are two). Beyond the last output of the last `block` the rows are empty.
-fn pack(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8], block: usize) -> Buf {
-    let (bits, per) = code(depth);
-    let (outputs, row) = (job.weights.shape[0], row(job, depth));
-    let padded = shape(block, 1).padded(job);
-    let mut data = vec![0u8; padded * row / per];
-    for o in 0..outputs {
-        for k in 0..job.taps() {
-            let w = codes[job.source(o, k)];
-            let code = if depth == Depth::Binary {
-                u8::from(w > 0)
-            } else {
-                (w + 1) as u8
-            };
-            let (chunk, place, j) = (k / LANES / per, k / LANES % per, k % LANES);
-            data[o * row / per + chunk * LANES + j] |= code << (place as u32 * bits);
-        }
-    }
-    b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
 }
 
 struct Rows<'a> {
     job: &'a Job<'a>,
     x: Operand,
-    depth: Depth,
-    packed: Buf,
+    packed: Packed,
     bytes: Buf,
     corrections: Corrections,
 }
@@ -157,45 +127,29 @@ fn each(b: &mut Builder, steps: usize, body: impl Fn(&mut Builder, Expr)) {
 
 /// Expanded weights lie `[slot][step][output of the block][16]`.
 impl Sums for Rows<'_> {
-    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr) {
-        let (bits, per) = code(self.depth);
-        let chunks = row(self.job, self.depth) / LANES / per;
-        b.each("o", BLOCK, false, |b, q| {
-            b.each("chunk", chunks, false, |b, chunk| {
-                let at = (block.clone() * idx(BLOCK) + q.clone()) * idx(chunks) + chunk.clone();
-                let codes = b.load_n(self.packed, at * idx(LANES), LANES, CODES);
-                let codes = b.val("c", codes);
-                for place in 0..per {
-                    let byte = at_place(codes.clone(), place as u32 * bits, bits, CODES).cast(BYTES);
-                    let one = splat(int(1, Ty::I8), BYTES);
-                    let weight = match self.depth {
-                        Depth::Binary => byte.clone() + byte - one,
-                        // The code 3 does not occur; the verifier does not know.
-                        _ => (byte - one.clone()).min(one),
-                    };
-                    let step = slot.clone() * idx(chunks * per) + chunk.clone() * idx(per) + idx(place);
-                    b.store(self.bytes, (step * idx(BLOCK) + q.clone()) * idx(LANES), weight);
-                }
-            });
-        });
+    fn prepare(&self, b: &mut Builder, block: &Expr, slot: &Expr, valid: usize) {
+        let taps = self.job.taps();
+        let at = slot.clone() * idx(BLOCK * taps);
+        self.packed.expand(b, block, valid * taps, self.bytes, &at, Ty::I8);
     }
 
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let [_, inputs, _, kw] = self.job.weights.shape;
         let geom = &self.job.geom;
-        let row = row(self.job, self.depth);
+        let valid = tile.valid;
         let sums: Vec<Vec<Var>> = tile
             .sites
             .iter()
-            .map(|_| (0..BLOCK).map(|_| b.mutable("sum", int(0, Ty::I32))).collect())
+            .map(|_| (0..valid).map(|_| b.mutable("sum", int(0, Ty::I32))).collect())
             .collect();
         let [rows, cols, steps] = tile.loops(self.job, inputs / LANES);
         b.each("ky", rows, false, |b, ky| {
             b.each("kx", cols, false, |b, kx| {
                 each(b, steps, |b, c| {
                     let tap = (idx(tile.rows.first) + ky.clone()) * idx(kw) + idx(tile.cols.first) + kx.clone();
-                    let step = tile.slot.clone() * idx(row / LANES) + tap * idx(inputs / LANES) + c.clone();
-                    let first = b.val("first", step * idx(BLOCK * LANES));
+                    let slot = tile.slot.clone() * idx(BLOCK * self.job.taps());
+                    let step = tap * idx(inputs / LANES) + c.clone();
+                    let first = b.val("first", slot + step * idx(valid * LANES));
                     let operand = |b: &mut Builder, s: usize| {
                         let site = &tile.sites[s];
                         let y = site.y.clone() + ky.clone() * idx(geom.dilation[0]);
@@ -203,7 +157,7 @@ impl Sums for Rows<'_> {
                         taps(b, &self.x, self.job.x.at(c.clone() * idx(LANES), y, x))
                     };
                     let operands: Vec<Expr> = (0..tile.sites.len()).map(|s| operand(b, s)).collect();
-                    for q in 0..BLOCK {
+                    for q in 0..valid {
                         let w = b.load_n(self.bytes, first.clone() + idx(q * LANES), LANES, BYTES);
                         let w = b.val("w", w);
                         for (sums, x) in sums.iter().zip(&operands) {
@@ -216,7 +170,7 @@ impl Sums for Rows<'_> {
         let mut out = vec![];
         for sums in &sums {
             out.push(
-                (0..BLOCK)
+                (0..valid)
                     .map(|q| Sum::Whole(self.corrections.apply(b, self.job, tile, q, Expr::Var(sums[q]))))
                     .collect(),
             );
@@ -240,9 +194,9 @@ pub fn build_codes(job: &Job) -> Kernel {
         Codes {
             job: inner,
             depth,
-            packed: pack(b, inner, depth, codes, CODES_BLOCK),
+            packed: pack(b, inner, shape, depth, codes),
             total: total(b, &x, inner.taps()),
-            corrections: Corrections::new(x.offset, shape),
+            corrections: Corrections::new(x.offset, shape, inner.taps()),
             x,
         }
     })
@@ -279,25 +233,84 @@ struct Codes<'a> {
     x: Operand,
 }
 
-impl Codes<'_> {
-    /// The first `places` steps of a chunk.
-    fn chunk(&self, b: &mut Builder, tile: &Tile, chunk: &Expr, places: usize, sums: &[Var]) {
-        let (bits, per) = code(self.depth);
-        let chunks = row(self.job, self.depth) / LANES / per;
-        let mut codes = vec![];
-        for q in 0..CODES_BLOCK {
-            let output = tile.block.clone() * idx(CODES_BLOCK) + idx(q);
-            let at = (output * idx(chunks) + chunk.clone()) * idx(LANES);
-            let v = b.load_n(self.packed, at, LANES, CODES);
-            codes.push(b.val("c", v));
+/// Vectors of the codes of a block with `valid` outputs.
+fn vectors(valid: usize, steps: usize, per: usize) -> usize {
+    steps / per * valid + (valid * (steps % per)).div_ceil(per)
+}
+
+/// `[block][chunk][output of the block][16]` bytes; place p of byte j is the code of tap `(chunk * per + p) * 16 + j`. Behind a block's chunks
+/// are the steps that fill no byte, `[output][step][16]`, each vector of them in the next place of a byte.
+fn pack(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) -> Buf {
+    let (bits, per) = code(depth);
+    let steps = job.taps() / LANES;
+    let (whole, left) = (steps / per, steps % per);
+    let mut data = vec![];
+    for (first, valid) in shape.runs(job) {
+        let start = data.len();
+        data.resize(start + vectors(valid, steps, per) * LANES, 0);
+        for (o, k) in (0..valid).flat_map(|o| (0..job.taps()).map(move |k| (o, k))) {
+            let (step, j) = (k / LANES, k % LANES);
+            let (vector, place) = match step / per < whole {
+                true => (step / per * valid + o, step % per),
+                false => {
+                    let slot = o * left + step % per;
+                    (whole * valid + slot / per, slot % per)
+                }
+            };
+            let code = of(depth, codes[job.source(first + o, k)]);
+            data[start + vector * LANES + j] |= code << (place as u32 * bits);
         }
-        for place in 0..places {
+    }
+    b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
+}
+
+impl Codes<'_> {
+    /// The codes of vector `at` of a tile's block.
+    fn codes(&self, b: &mut Builder, tile: &Tile, at: Expr) -> Expr {
+        let (_, per) = code(self.depth);
+        let block = vectors(CODES_BLOCK, self.job.taps() / LANES, per);
+        let at = tile.block.clone() * idx(block) + at;
+        let v = b.load_n(self.packed, at * idx(LANES), LANES, CODES);
+        b.val("c", v)
+    }
+
+    /// Adds the products of the codes at a place to a sum.
+    fn add(&self, b: &mut Builder, codes: &Expr, place: usize, taps: &Expr, sum: Var) {
+        let (bits, _) = code(self.depth);
+        let code = at_place(codes.clone(), place as u32 * bits, bits, CODES).cast(BYTES);
+        dot(b, sum, taps, code);
+    }
+
+    /// The steps of a chunk.
+    fn chunk(&self, b: &mut Builder, tile: &Tile, chunk: &Expr, sums: &[Var]) {
+        let (_, per) = code(self.depth);
+        let first = chunk.clone() * idx(tile.valid);
+        let codes: Vec<Expr> = (0..tile.valid)
+            .map(|q| self.codes(b, tile, first.clone() + idx(q)))
+            .collect();
+        for place in 0..per {
             let step = chunk.clone() * idx(per) + idx(place);
             let taps = taps(b, &self.x, step * idx(LANES));
             for (codes, &sum) in codes.iter().zip(sums) {
-                let code = at_place(codes.clone(), place as u32 * bits, bits, CODES).cast(BYTES);
-                dot(b, sum, &taps, code);
+                self.add(b, codes, place, &taps, sum);
             }
+        }
+    }
+
+    /// The steps from `first` on, which fill no byte.
+    fn rest(&self, b: &mut Builder, tile: &Tile, first: usize, sums: &[Var]) {
+        let (_, per) = code(self.depth);
+        let left = self.job.taps() / LANES - first;
+        let taps: Vec<Expr> = (0..left)
+            .map(|i| taps(b, &self.x, idx((first + i) * LANES)))
+            .collect();
+        let mut codes = None;
+        for at in 0..tile.valid * left {
+            if at % per == 0 {
+                codes = Some(self.codes(b, tile, idx(first / per * tile.valid + at / per)));
+            }
+            let codes = codes.as_ref().expect("the first place is a multiple");
+            self.add(b, codes, at % per, &taps[at % left], sums[at / left]);
         }
     }
 }
@@ -306,12 +319,10 @@ impl Sums for Codes<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let (_, per) = code(self.depth);
         let steps = self.job.taps() / LANES;
-        let sums: Vec<Var> = (0..CODES_BLOCK).map(|_| b.mutable("sum", int(0, Ty::I32))).collect();
-        b.each("chunk", steps / per, false, |b, chunk| {
-            self.chunk(b, tile, &chunk, per, &sums);
-        });
+        let sums: Vec<Var> = (0..tile.valid).map(|_| b.mutable("sum", int(0, Ty::I32))).collect();
+        b.each("chunk", steps / per, false, |b, chunk| self.chunk(b, tile, &chunk, &sums));
         if !steps.is_multiple_of(per) {
-            self.chunk(b, tile, &idx(steps / per), steps % per, &sums);
+            self.rest(b, tile, steps / per * per, &sums);
         }
         let mut out = vec![];
         for (q, &sum) in sums.iter().enumerate() {

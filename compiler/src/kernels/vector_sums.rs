@@ -130,7 +130,13 @@ pub fn build(job: &Job) -> Kernel {
             true => x.offset * (0..job.taps()).map(|k| i64::from(codes[job.source(o, k)])).sum::<i64>(),
             false => 0,
         };
-        let moved = ints((0..job.y.c.next_multiple_of(shape.outputs())).map(moved), Ty::I32);
+        let moved: Vec<i64> = (0..job.y.c.next_multiple_of(shape.outputs())).map(moved).collect();
+        let furthest = moved.iter().map(|m| m.abs()).max().unwrap_or(0);
+        let sorted = !job.y.c.is_multiple_of(machine.bytes);
+        let limit = job.greatest + furthest;
+        let sorted = sorted.then(|| {
+            ["spread", "sorted"].map(|name| b.param(name, Ty::I32, machine.bytes, Role::Local, (-limit, limit)))
+        });
         Lookups {
             job,
             machine,
@@ -140,7 +146,9 @@ pub fn build(job: &Job) -> Kernel {
                 _ => Rest::Minus(indices(b, job, shape, "minus", &|o, k| codes[job.source(o, k)] < 0)),
             },
             tables,
-            moved: (x.offset != 0).then(|| b.constants("moved_by", Ty::I32, moved)),
+            moved: (x.offset != 0).then(|| b.constants("moved_by", Ty::I32, ints(moved, Ty::I32))),
+            sorted,
+            limit,
         }
     })
 }
@@ -198,24 +206,27 @@ fn total(b: &mut Builder, job: &Job, x: &Operand) -> Expr {
 }
 
 /// Indices `[block][two groups][vector][output]`, of the first group in the low half of a byte: a bit for each weight that `is` holds
-/// of. The outputs of a vector are as the sums come out: of four neighbouring bytes, each goes to a vector of its own.
+/// of. The outputs of a vector are as the sums come out: of four neighbouring bytes, each goes to a vector of its own. Those of one that
+/// is not full are in order.
 fn indices(b: &mut Builder, job: &Job, shape: Shape, name: &str, is: &dyn Fn(usize, usize) -> bool) -> Buf {
     let groups = job.taps() / DIGITS;
-    let index = |o: usize, group: usize| {
-        let bit = |d: &usize| o < job.y.c && is(o, group * DIGITS + d);
-        (0..DIGITS).filter(bit).map(|d| 1 << d).sum::<i64>()
-    };
+    let lanes = SPREAD * shape.lanes;
     let mut bytes = vec![];
-    for block in 0..job.y.c.div_ceil(shape.outputs()) {
-        for pair in 0..groups / 2 {
-            for at in 0..shape.outputs() {
-                let (vector, byte) = (at / (SPREAD * shape.lanes), at % (SPREAD * shape.lanes));
-                let within = (vector * SPREAD + byte % SPREAD) * shape.lanes + byte / SPREAD;
-                let o = block * shape.outputs() + within;
-                bytes.push(index(o, 2 * pair) | index(o, 2 * pair + 1) << 4);
-            }
+    for (first, valid) in shape.runs(job) {
+        let index = |o: usize, group: usize| {
+            let bit = |d: &usize| is(first + o, group * DIGITS + d);
+            (0..DIGITS).filter(bit).map(|d| 1 << d).sum::<i64>()
+        };
+        for (pair, at) in (0..groups / 2).flat_map(|pair| (0..valid).map(move |at| (pair, at))) {
+            let byte = at % lanes;
+            let o = match at - byte + lanes <= valid {
+                true => at - byte + byte % SPREAD * shape.lanes + byte / SPREAD,
+                false => at,
+            };
+            bytes.push(index(o, 2 * pair) | index(o, 2 * pair + 1) << 4);
         }
     }
+    bytes.resize(bytes.len() + Shape::beyond(job, lanes), 0);
     b.constants(name, Ty::U8, ints(bytes, Ty::U8))
 }
 
@@ -236,30 +247,50 @@ struct Lookups<'a> {
     tables: Buf,
     /// What moving the operand has added to every sum.
     moved: Option<Buf>,
+    /// Where the sums of a vector that is not full are put in order, if there is one.
+    sorted: Option<[Buf; 2]>,
+    /// No sum is greater before what moving the operand has added is taken off.
+    limit: i64,
 }
 
 impl Sums for Lookups<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
         let (m, shape) = (&self.machine, self.machine.shape());
         let ty = m.ty(Ty::I32);
+        // What the verifier cannot see.
+        let within = |sum: Expr, greatest: i64| {
+            let limit = |to: i64| splat(int(to, Ty::I32), ty);
+            sum.max(limit(-greatest)).min(limit(greatest))
+        };
         let plus = self.picked(b, tile, self.plus);
         let minus = match &self.rest {
             Rest::All(all) => plus.iter().map(|plus| splat(all.clone(), ty) - plus.clone()).collect(),
             Rest::Minus(indices) => self.picked(b, tile, *indices),
         };
-        let first = tile.block.clone() * idx(shape.outputs());
-        let mut sums = vec![];
-        for (q, (plus, minus)) in plus.into_iter().zip(minus).enumerate() {
-            let mut sum = plus - minus;
-            if let Some(moved) = self.moved {
-                sum = sum - b.load_n(moved, first.clone() + idx(q * shape.lanes), shape.lanes, ty);
+        let mut sums: Vec<Expr> = plus.into_iter().zip(minus).map(|(plus, minus)| plus - minus).collect();
+        let left = tile.valid % m.bytes;
+        if left > 0 {
+            let [spread, sorted] = self.sorted.expect("declared where a vector is not full");
+            let of_last = sums.split_off(sums.len() - SPREAD);
+            for (q, sum) in of_last.into_iter().enumerate() {
+                b.store(spread, idx(q * shape.lanes), within(sum, self.limit));
             }
-            // What the verifier cannot see.
-            let limit = |to: i64| splat(int(to, Ty::I32), ty);
-            let (lo, hi) = (limit(-self.job.greatest), limit(self.job.greatest));
-            sums.push(Sum::Whole(b.val("sum", sum.max(lo).min(hi))));
+            for o in 0..left.next_multiple_of(shape.lanes) {
+                let sum = b.load(spread, idx(o % SPREAD * shape.lanes + o / SPREAD));
+                b.store(sorted, idx(o), sum);
+            }
+            let vectors = left.div_ceil(shape.lanes);
+            sums.extend((0..vectors).map(|q| b.load_n(sorted, idx(q * shape.lanes), shape.lanes, ty)));
         }
-        vec![sums]
+        let first = tile.block.clone() * idx(shape.outputs());
+        let output = |(q, sum): (usize, Expr)| {
+            let sum = match self.moved {
+                None => sum,
+                Some(moved) => sum - b.load_n(moved, first.clone() + idx(q * shape.lanes), shape.lanes, ty),
+            };
+            Sum::Whole(b.val("sum", within(sum, self.job.greatest)))
+        };
+        vec![sums.into_iter().enumerate().map(output).collect()]
     }
 }
 
@@ -276,7 +307,8 @@ impl Lookups<'_> {
             .find(|n| quads.is_multiple_of(*n))
             .expect("1 divides");
         let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
-        let picked: Vec<Var> = (0..m.vectors * SPREAD)
+        let vectors = tile.valid.div_ceil(m.bytes);
+        let picked: Vec<Var> = (0..vectors * SPREAD)
             .map(|_| b.mutable("picked", zero(words)))
             .collect();
         b.each("part", quads / inner, false, |b, part| {
@@ -310,11 +342,13 @@ impl Lookups<'_> {
         let m = &self.machine;
         let (bytes, shorts) = (m.ty(Ty::U8), m.ty(Ty::U16));
         let pairs = self.job.taps() / DIGITS / 2;
-        let mut sums: Vec<Option<Expr>> = vec![None; 2 * m.vectors];
+        let vectors = tile.valid.div_ceil(m.bytes);
+        let mut sums: Vec<Option<Expr>> = vec![None; 2 * vectors];
         for pair in 0..QUAD / 2 {
-            let at = tile.block.clone() * idx(pairs) + quad.clone() * idx(QUAD / 2) + idx(pair);
-            let at = b.val("at", at * idx(m.vectors * m.bytes));
-            let both: Vec<Expr> = (0..m.vectors)
+            let block = tile.block.clone() * idx(pairs * m.vectors * m.bytes);
+            let at = block + (quad.clone() * idx(QUAD / 2) + idx(pair)) * idx(tile.valid);
+            let at = b.val("at", at);
+            let both: Vec<Expr> = (0..vectors)
                 .map(|v| b.val("both", b.load_n(indices, at.clone() + idx(v * m.bytes), m.bytes, bytes)))
                 .collect();
             for group in 0..2 {

@@ -199,15 +199,14 @@ struct Xnor<'a> {
 fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is: &dyn Fn(i8) -> bool) -> Buf {
     let [outputs, inputs, kh, kw] = job.weights.shape;
     let per_pixel = inputs.div_ceil(WORD);
-    let per_block = shape.outputs();
-    let blocks = shape.padded(job) / per_block;
-    let mut words = vec![0u32; blocks * kh * kw * per_pixel * per_block];
-    for o in 0..outputs {
-        for k in 0..job.taps() {
-            if is(codes[job.source(o, k)]) {
+    let steps = kh * kw * per_pixel;
+    let mut words = vec![0u32; steps * outputs + Shape::beyond(job, shape.lanes)];
+    for (first, valid) in shape.runs(job) {
+        for (o, k) in (0..valid).flat_map(|o| (0..job.taps()).map(move |k| (o, k))) {
+            if is(codes[job.source(first + o, k)]) {
                 let (pixel, c) = (k / inputs, k % inputs);
-                let step = (o / per_block * kh * kw + pixel) * per_pixel + c / WORD;
-                words[step * per_block + o % per_block] |= 1 << (c % WORD);
+                let step = pixel * per_pixel + c / WORD;
+                words[first * steps + step * valid + o] |= 1 << (c % WORD);
             }
         }
     }
@@ -220,7 +219,8 @@ impl Sums for Xnor<'_> {
             Count::CarrySave => self.added(b, tile),
             _ => self.counted(b, tile),
         };
-        let live: Vec<Expr> = (0..self.shape.blocks).map(|q| self.live(b, tile, q)).collect();
+        let vectors = self.shape.vectors(tile.valid);
+        let live: Vec<Expr> = (0..vectors).map(|q| self.live(b, tile, q)).collect();
         let [_, inputs, kh, kw] = self.job.weights.shape;
         let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
         let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
@@ -265,7 +265,7 @@ impl Xnor<'_> {
             });
             b.val("wrong", wrong)
         };
-        let row = |site| (0..self.shape.blocks).map(|q| sum(b, site, q)).collect();
+        let row = |site| (0..self.shape.vectors(tile.valid)).map(|q| sum(b, site, q)).collect();
         tile.sites.iter().map(row).collect()
     }
 
@@ -294,7 +294,8 @@ impl Xnor<'_> {
 
     fn zeros(&self, b: &mut Builder, tile: &Tile, name: &str, ty: Ty) -> Vec<Vec<Var>> {
         let zero = splat(int(0, ty.scalar()), ty);
-        let row = |b: &mut Builder| (0..self.shape.blocks).map(|_| b.mutable(name, zero.clone())).collect();
+        let vectors = self.shape.vectors(tile.valid);
+        let row = |b: &mut Builder| (0..vectors).map(|_| b.mutable(name, zero.clone())).collect();
         tile.sites.iter().map(|_| row(b)).collect()
     }
 
@@ -429,7 +430,7 @@ impl Xnor<'_> {
                 let v = b.load_n(buf, first.clone() + idx(q * lanes), lanes, ty);
                 b.val(name, v)
             };
-            (0..self.shape.blocks).map(|q| load(b, q)).collect()
+            (0..self.shape.vectors(tile.valid)).map(|q| load(b, q)).collect()
         };
         let plus = plane(b, "plus_w", self.plus);
         let live = self.live.map(|l| plane(b, "live_w", l));
@@ -451,8 +452,9 @@ impl Xnor<'_> {
     fn weights(&self, tile: &Tile, [ky, kx, w]: [Expr; 3]) -> Expr {
         let [_, inputs, kh, kw] = self.job.weights.shape;
         let tap = (idx(tile.rows.first) + ky) * idx(kw) + idx(tile.cols.first) + kx;
-        let step = (tile.block.clone() * idx(kh * kw) + tap) * idx(inputs.div_ceil(WORD)) + w;
-        step * idx(self.shape.outputs())
+        let words = inputs.div_ceil(WORD);
+        let block = tile.block.clone() * idx(kh * kw * words * self.shape.outputs());
+        block + (tap * idx(words) + w) * idx(tile.valid)
     }
 
     /// Number of weights that are not 0 among a tile's taps, for vector `q` of its outputs.
