@@ -29,7 +29,17 @@ const ROUNDS: usize = 2;
 pub const TOLERANCE: f32 = 1e-4;
 
 /// What kernels call the tables of their weights.
-const WEIGHTS: [&str; 5] = ["weights", "plus", "minus", "live", "codes"];
+const WEIGHTS: [&str; 9] = [
+    "weights",
+    "plus",
+    "plus_half",
+    "plus_byte",
+    "minus",
+    "live",
+    "live_half",
+    "live_byte",
+    "codes",
+];
 
 /// What generated code is held against.
 #[derive(Clone, Debug, Default)]

@@ -5,17 +5,16 @@
 //! instructions this way, 13 with a count per word (3x3 convolution, 64 to 64 channels, counted under QEMU).
 
 use super::nest::{Channel, Job, Site, nest};
+use super::planes::{At, MOST, Planes, Word, Words};
 use super::split::{self, Operand};
+use super::tiles::Shape;
 use super::view::WORD;
 use super::window::Taps;
-use super::xnor::{Words, declare, refuses as not_packed};
+use super::xnor::refuses as not_packed;
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Ty};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// Words added in straight-line code: bytes hold the counts of this many.
-const MOST: usize = 31;
 
 /// Fewer words leave nothing to add.
 const LEAST: usize = 3;
@@ -30,8 +29,8 @@ pub fn refuses(job: &Job) -> Option<String> {
     not_packed(job).or_else(|| few.then(|| format!("{words} words are too few to add")))
 }
 
-/// The words of differences for a row, a column and a word of the weights.
-type Word<'a> = dyn FnMut(&mut Builder, [Expr; 3]) -> Vec<Expr> + 'a;
+/// The words of differences for a row and a column of the weights, and a word.
+type Differ<'a> = dyn FnMut(&mut Builder, [Expr; 2], &Word) -> Vec<Expr> + 'a;
 
 /// Loops over rows of taps, their columns, and a pixel's words in two, of which straight-line code takes the innermost.
 pub(super) struct Loops {
@@ -40,22 +39,29 @@ pub(super) struct Loops {
     each: usize,
     /// From which on there is straight-line code.
     straight: usize,
+    words: Words,
 }
 
 impl Loops {
     /// Loops of so many turns over rows, columns and words of a job's weights.
-    pub fn new(job: &Job, [rows, cols, words]: [usize; 3]) -> Loops {
+    pub fn new(job: &Job, [rows, cols, words]: [usize; 3], of_tap: Words) -> Loops {
         let each = split::words(job);
         let most = MOST / each;
         let inner = divisor(words, most);
         let trips = [rows, cols, words / inner, inner];
         let fits = |d: &usize| trips[*d..].iter().product::<usize>() <= most;
         let straight = (0..4).find(fits).expect("one word fits");
-        Loops { trips, each, straight }
+        debug_assert!(!of_tap.apart() || inner == words);
+        Loops {
+            trips,
+            each,
+            straight,
+            words: of_tap,
+        }
     }
 
     /// The ones in all words of `ty` that `word` gives for a row, a column and a word of the weights.
-    pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut Word) -> Expr {
+    pub fn ones(&self, b: &mut Builder, ty: Ty, word: &mut Differ) -> Expr {
         let sums = Ty::I32.times(ty.lanes());
         if self.straight == 0 {
             return self.block(b, ty, word, &[]).cast(sums);
@@ -81,14 +87,18 @@ impl Loops {
     }
 
     /// The ones in the words of the loops below `outer`.
-    fn block(&self, b: &mut Builder, ty: Ty, word: &mut Word, outer: &[Expr]) -> Expr {
+    fn block(&self, b: &mut Builder, ty: Ty, word: &mut Differ, outer: &[Expr]) -> Expr {
         let trips = &self.trips;
         let mut counters = Counters::new(ty);
         for step in 0..trips[outer.len()..].iter().product() {
             let mut at = outer.to_vec();
             at.extend((outer.len()..4).map(|d| idx(step / trips[d + 1..].iter().product::<usize>() % trips[d])));
             let [ky, kx, part, w] = <[Expr; 4]>::try_from(at).expect("four loops");
-            let words = word(b, [ky, kx, part * idx(trips[3]) + w]);
+            let at = match self.words.apart() {
+                true => self.words.each().nth(step % trips[3]).expect("all of a tap"),
+                false => self.words.word(part * idx(trips[3]) + w),
+            };
+            let words = word(b, [ky, kx], &at);
             debug_assert_eq!(words.len(), self.each);
             for word in words {
                 counters.add(b, word);
@@ -100,13 +110,12 @@ impl Loops {
 
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
-    let (depth, codes) = job.packed_codes().expect("asked before");
     nest(
         job,
         false,
         |b, x| CarrySave {
             x: split::read(b, job, x),
-            words: declare(b, job, depth, codes),
+            planes: Planes::declare(b, job, Shape::ONE),
             live: RefCell::default(),
         },
         |b, kernel, site, channel| kernel.sum(b, job, site, channel),
@@ -115,7 +124,7 @@ pub fn build(job: &Job) -> Kernel {
 
 struct CarrySave {
     x: Operand,
-    words: Words,
+    planes: Planes,
     /// Number of weights that are not 0, by taps: the table has an element per output.
     live: RefCell<BTreeMap<[usize; 4], Buf>>,
 }
@@ -126,21 +135,25 @@ impl CarrySave {
         if rows.count == 0 || cols.count == 0 {
             return int(0, Ty::I32);
         }
-        let [_, inputs, kh, kw] = job.weights.shape;
-        let words = inputs.div_ceil(WORD);
-        let loops = Loops::new(job, [rows.count, cols.count, words]);
-        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx, w]| {
-            let tap = (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone();
-            let weight = channel.o.clone() * idx(kh * kw * words) + tap * idx(words) + w.clone();
+        let [_, _, _, kw] = job.weights.shape;
+        let words = self.planes.words();
+        let loops = Loops::new(job, [rows.count, cols.count, words.all], words);
+        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx], word| {
+            let at = At {
+                block: channel.o.clone(),
+                valid: 1,
+                tap: (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone(),
+            };
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
             let bits = |plane| {
-                let at = job.x.at(job.x.word(w.clone(), plane), y.clone(), col.clone());
+                let at = job.x.at(job.x.word(words.index(word), plane), y.clone(), col.clone());
                 b.load(self.x.words, at)
             };
             let bits: Vec<Expr> = (0..job.x.planes).map(bits).collect();
-            let plus = b.load(self.words.plus, weight.clone());
-            let live = self.words.live.map(|live| b.load(live, weight));
+            let first = self.planes.first(b, &at, word);
+            let plus = self.planes.plus(b, word, &first, 0);
+            let live = self.planes.live(b, word, &first, 0);
             let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
             words.map(|word| b.val("d", word)).collect()
         });
@@ -150,7 +163,7 @@ impl CarrySave {
 
     /// Number of products that are not 0; of weights that are not 0, where some are.
     fn live(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
-        if self.words.live.is_none() {
+        if !self.planes.zeros() {
             return self.x.live(b, job, site);
         }
         let (rows, cols) = (site.rows, site.cols);

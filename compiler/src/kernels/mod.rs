@@ -8,6 +8,7 @@ mod depthwise;
 mod im2col;
 pub mod join;
 mod nest;
+mod planes;
 pub mod pool;
 mod scalar;
 mod slices;

@@ -67,14 +67,27 @@ const STRAIGHT: usize = 16;
 /// Fewer inputs hardly fill a word of indices.
 const LEAST_INPUTS: usize = 8;
 
+/// Words may hold one index more than there are for so many.
+const NEAR: usize = 64;
+
 impl Code {
     fn radix(&self) -> usize {
         if self.depth == Depth::Binary { 2 } else { 3 }
     }
 
     /// Indices in a word.
-    fn fields(&self) -> usize {
-        WORD / self.bits
+    fn fields(&self, word: Ty) -> usize {
+        8 * word.bytes() as usize / self.bits
+    }
+
+    /// The widest words that indices of `inputs` fill, or nearly; of an even number each, where two share an addition.
+    fn word(&self, inputs: usize, even: bool) -> Ty {
+        let words = [Ty::U32, Ty::U16, Ty::U8];
+        let fit = |word: &Ty| !even || self.fields(*word).is_multiple_of(2);
+        let padded = |word: Ty| inputs.next_multiple_of(self.digits * self.fields(word));
+        let least = words.into_iter().filter(fit).map(padded).min().expect("two fit 32 bits");
+        let near = |word: &Ty| padded(*word) - least <= least / NEAR;
+        words.into_iter().filter(fit).find(near).expect("one is the least")
     }
 
     /// Distance between tables.
@@ -107,7 +120,10 @@ impl Code {
 
     /// Builds the kernel.
     pub fn build(&self, given: &Job) -> Kernel {
-        let windows = copies(given).then(|| im2col::plan(given, self.digits * self.fields()));
+        let windows = copies(given).then(|| {
+            let word = self.word(given.taps(), halves(given) == Halves::Tables);
+            im2col::plan(given, self.digits * self.fields(word))
+        });
         let job = windows.as_ref().unwrap_or(given);
         let mut b = Builder::new(&job.name, &job.doc);
         let x = b.param("x", given.x.ty(), given.x.elements(), Role::In, given.x_range);
@@ -115,7 +131,7 @@ impl Code {
         let shape = Shape::of(self, job, windows.as_ref().map_or(0, Job::taps));
         let scratch =
             |b: &mut Builder, name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
-        let weights = b.constants("weights", Ty::U32, shape.indices(job));
+        let weights = b.constants("weights", shape.word, shape.indices(job));
         let finish = Finish::declare(&mut b, job);
         let window = windows.as_ref().map(|w| Window {
             job: given,
@@ -185,6 +201,8 @@ struct Shape<'a> {
     /// Rows and columns of the pooling window.
     pool: [usize; 2],
     outputs: usize,
+    /// The type of a word of indices.
+    word: Ty,
     /// Words of indices per output and tap.
     words: usize,
     /// Words that are looked up in straight-line code.
@@ -198,22 +216,29 @@ impl<'a> Shape<'a> {
     fn of(code: &'a Code, job: &Job, window: usize) -> Self {
         let pool = job.pool.map_or([1, 1], |p| p.size);
         let halves = halves(job);
-        let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields());
+        let word = code.word(job.inputs(), halves == Halves::Tables);
+        let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields(word));
         let mut shape = Shape {
             code,
             halves,
             pool,
             outputs: job.y.c,
+            word,
             words,
             straight: 1,
             rows: if code.strips { job.x.h + reach(job) } else { pool[0] },
         };
         let taken = WORD_BYTES * (shape.sums() + window);
         let free = usize::try_from(job.scratch).unwrap_or(usize::MAX).saturating_sub(taken);
-        let room = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * code.fields() * code.stride());
-        let most = (STRAIGHT / code.fields()).min(room).max(1);
+        let room = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * shape.fields() * code.stride());
+        let most = (STRAIGHT / shape.fields()).min(room).max(1);
         shape.straight = (1..=most).rev().find(|n| words.is_multiple_of(*n)).expect("1 divides");
         shape
+    }
+
+    /// Indices in a word.
+    fn fields(&self) -> usize {
+        self.code.fields(self.word)
     }
 
     /// Sums that share a word.
@@ -223,7 +248,7 @@ impl<'a> Shape<'a> {
 
     /// Words of a set of tables for one index.
     fn chunk(&self) -> usize {
-        self.straight * self.code.fields() / self.tables_in_word()
+        self.straight * self.fields() / self.tables_in_word()
     }
 
     fn tables_in_word(&self) -> usize {
@@ -282,7 +307,7 @@ impl<'a> Shape<'a> {
             })
         };
         let word = |o: usize, tap: usize, w: usize| -> i64 {
-            let fields = (0..code.fields()).map(|f| index(o, tap, w * code.fields() + f) << (f * code.bits));
+            let fields = (0..self.fields()).map(|f| index(o, tap, w * self.fields() + f) << (f * code.bits));
             fields.sum()
         };
         let mut words = vec![];
@@ -295,7 +320,7 @@ impl<'a> Shape<'a> {
                 }
             }
         }
-        ints(words, Ty::U32)
+        ints(words, self.word)
     }
 }
 
@@ -389,7 +414,7 @@ impl Sums<'_> {
                 let same = (first..shape.rows)
                     .take_while(|&row| adding(row) == adding(first))
                     .count();
-                let offset = self.offset() * (shape.words * shape.code.fields() * kw * adding(first)) as i64;
+                let offset = self.offset() * (shape.words * shape.fields() * kw * adding(first)) as i64;
                 let start = int(i64::from((-offset) as i32 as u32), Ty::U32);
                 let at = (dx.clone() * idx(shape.rows) + idx(first)) * idx(shape.row());
                 b.each("o", same * shape.row(), false, |b, o| b.store(self.sums, at + o, start));
@@ -550,13 +575,13 @@ impl Sums<'_> {
 
     /// The operand of channel `c` where there is such a channel.
     fn operand(&self, b: &mut Builder, c: Expr, pixel: &Expr, mask: Option<&Expr>) -> Expr {
-        let (job, code) = (self.job, self.shape.code);
+        let (job, shape) = (self.job, &self.shape);
         let planes = if job.x.layout == Layout::Planar {
             job.x.plane * job.x.w
         } else {
             1
         };
-        let padded = self.shape.words * code.fields() * code.digits > job.inputs();
+        let padded = shape.words * shape.fields() * shape.code.digits > job.inputs();
         let (c, live) = match padded {
             false => (c, None),
             true => {
@@ -603,10 +628,10 @@ impl Sums<'_> {
         let apart = shape.tables_in_word();
         let mut sums: Vec<Option<Expr>> = vec![None; apart];
         for w in 0..shape.straight {
-            let word = b.val("i", b.load(self.weights, words.clone() + idx(w)));
-            for f in 0..code.fields() {
+            let word = b.val("i", b.load(self.weights, words.clone() + idx(w)).cast(Ty::U32));
+            for f in 0..shape.fields() {
                 let field = (word.clone() >> lit(f * code.bits)) & lit(code.stride() - 1);
-                let table = w * code.fields() + f;
+                let table = w * shape.fields() + f;
                 let entry = field.cast(Ty::Idx) * idx(shape.pitch()) + idx(table / apart);
                 let entry = b.load(self.tables, entry);
                 let sum = &mut sums[table % apart];

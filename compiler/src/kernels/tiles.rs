@@ -67,6 +67,14 @@ impl Tile<'_> {
 }
 
 impl Shape {
+    /// One sum at a time.
+    pub const ONE: Shape = Shape {
+        lanes: 1,
+        blocks: 1,
+        pixels: 1,
+        together: 1,
+    };
+
     /// The same with no more vectors, `step` of them or a multiple, than cover the outputs of `job` in as many blocks: fewer outputs
     /// beyond the last to compute, and fewer weights. Blocks that words of signs are made of stay.
     pub fn fitted(self, job: &Job, step: usize) -> Shape {
@@ -175,20 +183,27 @@ pub fn nest<S: Sums>(
     let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
     let finish = VectorFinish::declare(&mut b, job, shape, bound);
     let family = declare(&mut b, x);
-    let nest = Nest {
-        job,
-        shape,
-        y,
-        finish,
-        family,
-    };
     let packed = job.y.layout == Layout::Packed;
     let group = if packed {
         WORD.max(shape.outputs())
     } else {
         shape.outputs()
     };
-    let whole = job.y.c / group;
+    // Where words hold several sums one by one, computing the last block for all that the last word lacks takes less flash than the same code for a
+    // shorter word; in vectors, its time counts.
+    let again = packed && shape.lanes == 1 && job.y.c > group && job.y.c.is_multiple_of(shape.outputs());
+    let nest = Nest {
+        job,
+        shape,
+        y,
+        finish,
+        family,
+        last: again.then(|| job.y.c / shape.outputs() - 1),
+    };
+    let whole = match again {
+        true => job.y.c.div_ceil(group),
+        false => job.y.c / group,
+    };
     if whole > 0 {
         b.each("group", whole, false, |b, g| nest.group(b, &g, group, group));
     }
@@ -256,15 +271,25 @@ struct Nest<'a, S> {
     y: Buf,
     finish: VectorFinish,
     family: S,
+    /// The last block, if it is computed in place of those behind it.
+    last: Option<usize>,
 }
 
 impl<S: Sums> Nest<'_, S> {
+    /// A block, or the last in place of what is behind it.
+    fn existing(&self, block: Expr) -> Expr {
+        match self.last {
+            Some(last) => block.min(idx(last)),
+            None => block,
+        }
+    }
+
     /// The outputs `g * group ..`, of which there are `valid`.
     fn group(&self, b: &mut Builder, g: &Expr, group: usize, valid: usize) {
         let outputs = self.shape.outputs();
         let (whole, left) = (valid / outputs, valid % outputs);
         let prepare = |b: &mut Builder, slot: &Expr, valid: usize| {
-            let block = g.clone() * idx(group / outputs) + slot.clone();
+            let block = self.existing(g.clone() * idx(group / outputs) + slot.clone());
             self.family.prepare(b, &block, slot, valid);
         };
         b.each("slot", whole, false, |b, slot| prepare(b, &slot, outputs));
@@ -328,7 +353,11 @@ impl<S: Sums> Nest<'_, S> {
         let block = |b: &mut Builder, slot: &Expr, valid: usize| {
             let index = b.val("block", g.clone() * idx(group / outputs) + slot.clone());
             let first = index.clone() * idx(outputs);
-            for (t, sums) in self.outputs(b, at, &index, slot, valid).into_iter().enumerate() {
+            let existing = match self.last {
+                Some(_) => b.val("existing", self.existing(index.clone())),
+                None => index,
+            };
+            for (t, sums) in self.outputs(b, at, &existing, slot, valid).into_iter().enumerate() {
                 match &self.finish {
                     VectorFinish::Threshold(thresholds) => {
                         let word = match whole + left.min(1) {

@@ -10,20 +10,17 @@
 
 use super::carry_save::{self, Loops};
 use super::nest::{self, Job};
+use super::planes::{At, MOST, Planes, Word};
 use super::split::{self, Operand};
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
 use super::window::Taps;
 use super::xnor;
-use crate::ir::Depth;
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Ty, Var, VecOp};
 use crate::target::Simd;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-
-/// Words that a byte counts: each adds at most 8.
-const WORDS_PER_BYTE: usize = 31;
 
 /// Words of a row of taps that straight-line code takes.
 const STRAIGHT: usize = 8;
@@ -165,7 +162,6 @@ pub fn build_words(job: &Job) -> Kernel {
 
 fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
     let shape = shape.fitted(job, 1);
-    let (depth, codes) = job.packed_codes().expect("asked before");
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
     let [kh, kw] = job.kernel();
     let words = kh * kw * job.inputs().div_ceil(WORD);
@@ -178,8 +174,7 @@ fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
         shape,
         count,
         x: split::read(b, job, x),
-        plus: plane(b, job, shape, "plus", codes, &|c| c > 0),
-        live: (depth == Depth::Ternary).then(|| plane(b, job, shape, "live", codes, &|c| c != 0)),
+        planes: Planes::declare(b, job, shape),
         counts: RefCell::default(),
     })
 }
@@ -189,28 +184,9 @@ struct Xnor<'a> {
     shape: Shape,
     count: Count,
     x: Operand,
-    plus: Buf,
-    live: Option<Buf>,
+    planes: Planes,
     /// Number of weights that are not 0, by taps.
     counts: RefCell<BTreeMap<[usize; 4], Buf>>,
-}
-
-/// One bit per weight, `[block][row][column][input / 32][output of the block]`.
-fn plane(b: &mut Builder, job: &Job, shape: Shape, name: &str, codes: &[i8], is: &dyn Fn(i8) -> bool) -> Buf {
-    let [outputs, inputs, kh, kw] = job.weights.shape;
-    let per_pixel = inputs.div_ceil(WORD);
-    let steps = kh * kw * per_pixel;
-    let mut words = vec![0u32; steps * outputs + Shape::beyond(job, shape.lanes)];
-    for (first, valid) in shape.runs(job) {
-        for (o, k) in (0..valid).flat_map(|o| (0..job.taps()).map(move |k| (o, k))) {
-            if is(codes[job.source(first + o, k)]) {
-                let (pixel, c) = (k / inputs, k % inputs);
-                let step = pixel * per_pixel + c / WORD;
-                words[first * steps + step * valid + o] |= 1 << (c % WORD);
-            }
-        }
-    }
-    b.constants(name, Ty::U32, ints(words.into_iter().map(i64::from), Ty::U32))
 }
 
 impl Sums for Xnor<'_> {
@@ -223,7 +199,7 @@ impl Sums for Xnor<'_> {
         let live: Vec<Expr> = (0..vectors).map(|q| self.live(b, tile, q)).collect();
         let [_, inputs, kh, kw] = self.job.weights.shape;
         let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
-        let missing = (missing == 0 || self.live.is_none()).then_some(missing as i64);
+        let missing = (missing == 0 || !self.planes.zeros()).then_some(missing as i64);
         let mut rows = vec![];
         for (site, wrong) in tile.sites.iter().zip(wrong) {
             let place = nest::Site {
@@ -247,20 +223,18 @@ impl Sums for Xnor<'_> {
 impl Xnor<'_> {
     /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
     fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let steps = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
-        let loops = Loops::new(self.job, steps);
+        let loops = Loops::new(self.job, self.loops(tile), self.planes.words());
         let sum = |b: &mut Builder, site: &Site, q: usize| {
-            let wrong = loops.ones(b, self.words(), &mut |b, [ky, kx, w]| {
+            let wrong = loops.ones(b, self.words(), &mut |b, at, word| {
                 let bits = |plane| {
-                    let word = self.job.x.word(w.clone(), plane);
-                    let tap = self.tap(site, &[ky.clone(), kx.clone()], word);
-                    b.load_n(self.x.words, tap, 1, self.words())
+                    let index = self.job.x.word(self.planes.words().index(word), plane);
+                    b.load_n(self.x.words, self.tap(site, &at, index), 1, self.words())
                 };
                 let bits: Vec<Expr> = (0..self.job.x.planes).map(bits).collect();
-                let at = self.weights(tile, [ky, kx, w]) + idx(q * self.shape.lanes);
-                let weights = |buf| b.load_n(buf, at.clone(), self.shape.lanes, self.words());
-                let live = self.live.map(weights);
-                let words = split::differ(self.job, &bits, &weights(self.plus), live.as_ref()).into_iter();
+                let first = self.planes.first(b, &self.weights(tile, &at), word);
+                let plus = self.planes.plus(b, word, &first, q);
+                let live = self.planes.live(b, word, &first, q);
+                let words = split::differ(self.job, &bits, &plus, live.as_ref()).into_iter();
                 words.map(|word| b.val("differ", word)).collect()
             });
             b.val("wrong", wrong)
@@ -271,10 +245,13 @@ impl Xnor<'_> {
 
     /// How many signs differ from their weights, `[site][vector]`, all sums at once.
     fn counted(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let [rows, cols, words] = tile.loops(self.job, self.job.inputs().div_ceil(WORD));
+        let [rows, cols, words] = self.loops(tile);
         // The loop over words is cut so that a byte holds the counts of an inner one.
-        let per_byte = WORDS_PER_BYTE / split::words(self.job);
-        let most = if self.spreads() { STRAIGHT } else { per_byte };
+        let per_byte = MOST / split::words(self.job);
+        let most = match self.spreads() && !self.planes.words().apart() {
+            true => STRAIGHT,
+            false => per_byte,
+        };
         let inner = (1..=words.min(most))
             .rev()
             .find(|d| words.is_multiple_of(*d))
@@ -320,16 +297,26 @@ impl Xnor<'_> {
             return;
         }
         if at.len() == 3 {
+            let words = self.planes.words();
+            let of_turn = |w: Expr| words.word(at[2].clone() * idx(loops[3]) + w);
+            let of_tap: Vec<Word> = match words.apart() {
+                true => words.each().collect(),
+                false => (0..loops[3]).map(|w| of_turn(idx(w))).collect(),
+            };
             if self.spreads() {
                 let signs = self.signs(b, tile, at, loops[3]);
-                let of_word = signs.chunks(self.job.x.planes).enumerate();
-                return of_word.for_each(|(w, signs)| self.step(b, tile, at, (loops[3], idx(w)), signs, sums));
+                let of_word = signs.chunks(self.job.x.planes).zip(&of_tap);
+                return of_word.for_each(|(signs, word)| self.step(b, tile, at, word, signs, sums));
+            }
+            let step = |b: &mut Builder, word: &Word| {
+                let signs = self.word(b, tile, at, &words.index(word));
+                self.step(b, tile, at, word, &signs, sums);
+            };
+            if words.apart() {
+                return of_tap.iter().for_each(|word| step(b, word));
             }
             // Two or three words a pixel are not worth a loop.
-            return b.each("w", loops[3], loops[3] <= 4, |b, w| {
-                let signs = self.word(b, tile, at, loops[3], &w);
-                self.step(b, tile, at, (loops[3], w), &signs, sums);
-            });
+            return b.each("w", loops[3], loops[3] <= 4, |b, w| step(b, &of_turn(w)));
         }
         b.each(["ky", "kx", "part"][at.len()], loops[at.len()], false, |b, i| {
             at.push(i);
@@ -356,8 +343,7 @@ impl Xnor<'_> {
     }
 
     /// The words of every site for a word of weights, `[plane][site]`, in all lanes.
-    fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize, w: &Expr) -> Vec<Vec<Expr>> {
-        let group = at[2].clone() * idx(inner) + w.clone();
+    fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], group: &Expr) -> Vec<Vec<Expr>> {
         let mut signs = |site: &Site, plane: usize| {
             let word = self.job.x.word(group.clone(), plane);
             let v = b.load_n(self.x.words, self.tap(site, at, word), 1, self.words());
@@ -412,32 +398,28 @@ impl Xnor<'_> {
         signs.into_iter().map(all).collect()
     }
 
-    /// One word of weights, and `signs` of every site, `[plane][site]`; of the words that `at` begins with, number `w` of `inner`.
+    /// One word of weights, and `signs` of every site, `[plane][site]`.
     fn step(
         &self,
         b: &mut Builder,
         tile: &Tile,
         at: &[Expr],
-        (inner, w): (usize, Expr),
+        word: &Word,
         signs: &[Vec<Expr>],
         sums: &[Vec<Var>],
     ) {
-        let [ky, kx, part] = [0, 1, 2].map(|i| at[i].clone());
-        let first = b.val("first", self.weights(tile, [ky, kx, part * idx(inner) + w]));
-        let (lanes, ty) = (self.shape.lanes, self.words());
-        let plane = |b: &mut Builder, name: &str, buf: Buf| -> Vec<Expr> {
-            let load = |b: &mut Builder, q: usize| {
-                let v = b.load_n(buf, first.clone() + idx(q * lanes), lanes, ty);
-                b.val(name, v)
-            };
-            (0..self.shape.vectors(tile.valid)).map(|q| load(b, q)).collect()
-        };
-        let plus = plane(b, "plus_w", self.plus);
-        let live = self.live.map(|l| plane(b, "live_w", l));
+        let first = self.planes.first(b, &self.weights(tile, at), word);
+        let vectors = 0..self.shape.vectors(tile.valid);
+        let plus = |q| self.planes.plus(b, word, &first, q);
+        let plus: Vec<Expr> = vectors.clone().map(plus).collect();
+        let plus: Vec<Expr> = plus.into_iter().map(|w| b.val("plus_w", w)).collect();
+        let live = |q| self.planes.live(b, word, &first, q);
+        let live: Vec<Option<Expr>> = vectors.map(live).collect();
+        let live: Vec<Option<Expr>> = live.into_iter().map(|w| w.map(|w| b.val("live_w", w))).collect();
         for (s, sums) in sums.iter().enumerate() {
             let bits: Vec<Expr> = signs.iter().map(|of_sites| of_sites[s].clone()).collect();
             for (q, &sum) in sums.iter().enumerate() {
-                for differ in split::differ(self.job, &bits, &plus[q], live.as_ref().map(|l| &l[q])) {
+                for differ in split::differ(self.job, &bits, &plus[q], live[q].as_ref()) {
                     let counted = match b.ty(&Expr::Var(sum)) {
                         bytes if bytes.scalar() == Ty::U8 => Expr::Vector(VecOp::Bits(bytes), vec![differ]),
                         _ => differ,
@@ -448,19 +430,29 @@ impl Xnor<'_> {
         }
     }
 
-    /// Where the weights of a tile's outputs for word `w` of a tap are.
-    fn weights(&self, tile: &Tile, [ky, kx, w]: [Expr; 3]) -> Expr {
-        let [_, inputs, kh, kw] = self.job.weights.shape;
-        let tap = (idx(tile.rows.first) + ky) * idx(kw) + idx(tile.cols.first) + kx;
-        let words = inputs.div_ceil(WORD);
-        let block = tile.block.clone() * idx(kh * kw * words * self.shape.outputs());
-        block + (tap * idx(words) + w) * idx(tile.valid)
+    /// Where the weights of a tile's outputs are for a row and a column of its taps.
+    fn weights(&self, tile: &Tile, at: &[Expr]) -> At {
+        let [_, _, _, kw] = self.job.weights.shape;
+        At {
+            block: tile.block.clone(),
+            valid: tile.valid,
+            tap: (idx(tile.rows.first) + at[0].clone()) * idx(kw) + idx(tile.cols.first) + at[1].clone(),
+        }
+    }
+
+    /// Trip counts of the loops over rows of taps, columns, and words. Straight-line code takes the words of one tap.
+    fn loops(&self, tile: &Tile) -> [usize; 3] {
+        let words = self.planes.words();
+        match words.apart() {
+            true => [tile.rows.count, tile.cols.count, words.all],
+            false => tile.loops(self.job, words.all),
+        }
     }
 
     /// Number of weights that are not 0 among a tile's taps, for vector `q` of its outputs.
     fn live(&self, b: &mut Builder, tile: &Tile, q: usize) -> Expr {
         let (rows, cols, ty) = (tile.rows, tile.cols, self.shape.sums());
-        if self.live.is_none() {
+        if !self.planes.zeros() {
             let n = rows.count * cols.count * self.job.inputs();
             return splat(int(n as i64, Ty::I32), ty);
         }

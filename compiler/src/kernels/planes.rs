@@ -1,0 +1,229 @@
+//! Binary and ternary weights as planes of bits, by the words of a packed operand: 32 inputs of a tap in each.
+//!
+//! Where inputs end in the middle of a word, so do weights: the last word of a tap is kept in 8, 16 or 24 bits.
+
+use super::nest::Job;
+use super::split;
+use super::tiles::Shape;
+use super::view::WORD;
+use crate::ir::Depth;
+use crate::kir::build::{Builder, idx, int, ints, splat};
+use crate::kir::{BinOp, Buf, Expr, Ty};
+
+/// Words that straight-line code takes at most: bytes hold the counts of this many.
+pub const MOST: usize = 31;
+
+/// A word of weights.
+#[derive(Clone, Debug)]
+pub enum Word {
+    /// One of a tap's that inputs fill, or the last if it is kept whole; where taps are neighbours, any of theirs.
+    Whole(Expr),
+    /// The last, of the tap so many further on.
+    Last(Expr),
+}
+
+/// Words of a tap.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// All.
+    pub all: usize,
+    /// Whether the last is kept in fewer bits.
+    pub cut: bool,
+}
+
+impl Words {
+    /// Those of `job`, for vectors of so many outputs. Straight-line code is to take words of which the last is another.
+    pub fn of(job: &Job, lanes: usize) -> Words {
+        let (all, left) = (job.inputs().div_ceil(WORD), job.inputs() % WORD);
+        let short = all * split::words(job) <= MOST && parts(left).is_some();
+        let narrow = |ty: &Ty| {
+            let (from, to) = (ty.times(lanes as u8), Ty::U32.times(lanes as u8));
+            job.simd.has(&format!("load_{from}")) && job.simd.has(&format!("cast_{to}_{from}"))
+        };
+        let loads = lanes == 1 || parts(left).is_some_and(|p| p.iter().all(narrow));
+        Words {
+            all,
+            cut: short && loads,
+        }
+    }
+
+    /// How many are whole.
+    pub fn whole(&self) -> usize {
+        self.all - usize::from(self.cut)
+    }
+
+    /// Whether straight-line code is to take the words of a tap: the last is not like the others.
+    pub fn apart(&self) -> bool {
+        self.cut && self.all > 1
+    }
+
+    /// A word of those that loops run through.
+    pub fn word(&self, at: Expr) -> Word {
+        if self.cut { Word::Last(at) } else { Word::Whole(at) }
+    }
+
+    /// The words of a tap that straight-line code takes, one after the other.
+    pub fn each(&self) -> impl Iterator<Item = Word> {
+        let whole = (0..self.whole()).map(|w| Word::Whole(idx(w)));
+        whole.chain(self.cut.then_some(Word::Last(idx(0))))
+    }
+
+    /// Where the operand's word is among those of a pixel.
+    pub fn index(&self, word: &Word) -> Expr {
+        match word {
+            Word::Whole(w) => w.clone(),
+            Word::Last(tap) if self.all == 1 => tap.clone(),
+            Word::Last(_) => idx(self.all - 1),
+        }
+    }
+}
+
+/// What holds the last word's bits, the lowest first; nothing if that is a word.
+fn parts(bits: usize) -> Option<&'static [Ty]> {
+    match bits {
+        1..=8 => Some(&[Ty::U8]),
+        9..=16 => Some(&[Ty::U16]),
+        17..=24 => Some(&[Ty::U16, Ty::U8]),
+        _ => None,
+    }
+}
+
+/// One bit of every weight.
+#[derive(Clone, Debug)]
+struct Plane {
+    /// `[block][row][column][word][output of the block]`, without the words that are cut.
+    whole: Option<Buf>,
+    /// `[block][row][column][output of the block]`: the last words' lowest bits, and those above.
+    last: Vec<(Buf, Ty)>,
+}
+
+/// The planes of a layer.
+#[derive(Clone, Debug)]
+pub struct Planes {
+    shape: Shape,
+    words: Words,
+    taps: usize,
+    plus: Plane,
+    live: Option<Plane>,
+}
+
+impl Planes {
+    /// Packs the weights of `job` for vectors and blocks of a shape.
+    pub fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
+        let (depth, codes) = job.packed_codes().expect("asked before");
+        let words = Words::of(job, shape.lanes);
+        let mut plane = |name: &str, is: &dyn Fn(i8) -> bool| {
+            let bit = |o: usize, k: usize| is(codes[job.source(o, k)]);
+            Plane::declare(b, job, shape, words, name, &bit)
+        };
+        Planes {
+            shape,
+            words,
+            taps: job.kernel().iter().product(),
+            plus: plane("plus", &|code| code > 0),
+            live: (depth == Depth::Ternary).then(|| plane("live", &|code| code != 0)),
+        }
+    }
+
+    /// Words of a tap.
+    pub fn words(&self) -> Words {
+        self.words
+    }
+
+    /// Whether some weights are 0.
+    pub fn zeros(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Where a word of a tap's weights is, for the first vector of a block.
+    pub fn first(&self, b: &mut Builder, at: &At, word: &Word) -> Expr {
+        let (of_tap, w) = match word {
+            Word::Whole(w) => (self.words.whole(), w.clone()),
+            Word::Last(tap) => (1, tap.clone()),
+        };
+        let block = at.block.clone() * idx(self.taps * of_tap * self.shape.outputs());
+        b.val("first", block + (at.tap.clone() * idx(of_tap) + w) * idx(at.valid))
+    }
+
+    /// The word at `first` for vector `q`: 1 where the weight is +1.
+    pub fn plus(&self, b: &Builder, word: &Word, first: &Expr, q: usize) -> Expr {
+        self.plus.load(b, self.shape, word, first, q)
+    }
+
+    /// The same: 1 where the weight is not 0. Absent where none is.
+    pub fn live(&self, b: &Builder, word: &Word, first: &Expr, q: usize) -> Option<Expr> {
+        let live = self.live.as_ref();
+        live.map(|plane| plane.load(b, self.shape, word, first, q))
+    }
+}
+
+/// Where weights are.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// The block of outputs.
+    pub block: Expr,
+    /// Outputs in it.
+    pub valid: usize,
+    /// The tap, counted over rows, then columns.
+    pub tap: Expr,
+}
+
+impl Plane {
+    fn declare(
+        b: &mut Builder,
+        job: &Job,
+        shape: Shape,
+        words: Words,
+        name: &str,
+        bit: &dyn Fn(usize, usize) -> bool,
+    ) -> Plane {
+        let inputs = job.inputs();
+        let taps: usize = job.kernel().iter().product();
+        let word = |o: usize, tap: usize, w: usize| {
+            let bits = w * WORD..inputs.min((w + 1) * WORD);
+            let bit = |c: usize| i64::from(bit(o, tap * inputs + c)) << (c % WORD);
+            bits.map(bit).sum::<i64>()
+        };
+        let mut whole = vec![];
+        let mut last = vec![];
+        for (first, valid) in shape.runs(job) {
+            for tap in 0..taps {
+                let of_word = |w: usize| (first..first + valid).map(move |o| word(o, tap, w));
+                whole.extend((0..words.whole()).flat_map(of_word));
+                last.extend((words.whole()..words.all).flat_map(of_word));
+            }
+        }
+        let beyond = Shape::beyond(job, shape.lanes);
+        let mut table = |name: &str, ty: Ty, mut data: Vec<i64>| {
+            data.resize(data.len() + beyond, 0);
+            b.constants(name, ty, ints(data, ty))
+        };
+        let mut shift = 0;
+        let mut part = |ty: &Ty| {
+            let bits = 8 * u32::from(ty.bytes());
+            let data = last.iter().map(|word| word >> shift & ((1 << bits) - 1)).collect();
+            shift += bits;
+            let suffix = if *ty == Ty::U8 { "byte" } else { "half" };
+            (table(&format!("{name}_{suffix}"), *ty, data), *ty)
+        };
+        let last = if words.cut { parts(inputs % WORD) } else { None };
+        let last = last.into_iter().flatten().map(&mut part).collect();
+        let whole = (words.whole() > 0).then(|| table(name, Ty::U32, whole));
+        Plane { whole, last }
+    }
+
+    fn load(&self, b: &Builder, shape: Shape, word: &Word, first: &Expr, q: usize) -> Expr {
+        let vector = |scalar: Ty| scalar.times(shape.lanes as u8);
+        let load = |buf: Buf, ty: Ty| b.load_n(buf, first.clone() + idx(q * shape.lanes), shape.lanes, vector(ty));
+        let ty = vector(Ty::U32);
+        let narrow = |&(buf, part): &(Buf, Ty)| load(buf, part).cast(ty);
+        match (word, &self.last[..]) {
+            (Word::Whole(_), _) => load(self.whole.expect("some are whole"), Ty::U32),
+            (Word::Last(_), [low, high]) => {
+                let shift = splat(int(16, Ty::U32), ty);
+                narrow(low) | Expr::Bin(BinOp::Shl, narrow(high).into(), shift.into())
+            }
+            (Word::Last(_), parts) => narrow(&parts[0]),
+        }
+    }
+}
