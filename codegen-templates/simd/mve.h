@@ -14,6 +14,9 @@ typedef int8x16_t sq_i8x16;
 typedef uint8x16_t sq_u8x16;
 typedef int32x4_t sq_i32x4;
 typedef uint32x4_t sq_u32x4;
+/* Narrow numbers become words when they are loaded. */
+typedef uint32x4_t sq_u8x4;
+typedef uint32x4_t sq_u16x4;
 
 #define SQ_OP(out, name, args, ...) SQ_INLINE sq_##out sq_##name args { return __VA_ARGS__; }
 
@@ -56,6 +59,10 @@ SQ_OP(i32x4, min_i32x4, (sq_i32x4 a, sq_i32x4 b), vminq_s32(a, b))
 SQ_OP(i32x4, max_i32x4, (sq_i32x4 a, sq_i32x4 b), vmaxq_s32(a, b))
 #define sq_shr_i32x4(a, n) vshrq_n_s32(a, n)
 SQ_OP(i32x4, cast_i32x4_u32x4, (sq_u32x4 a), vreinterpretq_s32_u32(a))
+SQ_OP(u8x4, load_u8x4, (const uint8_t *x, size_t at), vldrbq_u32(x + at))
+SQ_OP(u16x4, load_u16x4, (const uint16_t *x, size_t at), vldrhq_u32(x + at))
+SQ_OP(u32x4, cast_u32x4_u8x4, (sq_u8x4 a), a)
+SQ_OP(u32x4, cast_u32x4_u16x4, (sq_u16x4 a), a)
 SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b)
 {
     static const uint32_t bits[4] = {1, 2, 4, 8};

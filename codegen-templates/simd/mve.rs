@@ -9,6 +9,8 @@ pub type I8x16 = [i8; 16];
 pub type U8x16 = [u8; 16];
 pub type I32x4 = [i32; 4];
 pub type U32x4 = [u32; 4];
+pub type U8x4 = [u8; 4];
+pub type U16x4 = [u16; 4];
 
 macro_rules! memory {
     ($($vector:ident of $lanes:literal $scalar:ident: $load:ident, $store:ident;)*) => { $(
@@ -32,6 +34,23 @@ memory! {
     I8x16 of 16 i8: load_i8x16, store_i8x16;
     U32x4 of 4 u32: load_u32x4, store_u32x4;
     I32x4 of 4 i32: load_i32x4, store_i32x4;
+}
+
+macro_rules! narrow {
+    ($($vector:ident of $scalar:ident: $load:ident;)*) => { $(
+        /// Loads numbers that become words.
+        #[inline(always)]
+        pub unsafe fn $load(x: &[$scalar], at: usize) -> $vector {
+            debug_assert!(at + 4 <= x.len());
+            // SAFETY: the caller's promise.
+            unsafe { x.as_ptr().add(at).cast::<$vector>().read() }
+        }
+    )* };
+}
+
+narrow! {
+    U8x4 of u8: load_u8x4;
+    U16x4 of u16: load_u16x4;
 }
 
 /// An element in every lane.
@@ -79,6 +98,8 @@ operations! {
     max_i32x4(a: I32x4, b: I32x4) -> I32x4 = core::array::from_fn(|i| a[i].max(b[i]));
     shr_i32x4<N>(a: I32x4) -> I32x4 = core::array::from_fn(|i| a[i] >> N);
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = core::array::from_fn(|i| a[i] as i32);
+    cast_u32x4_u16x4(a: U16x4) -> U32x4 = a.map(u32::from);
+    cast_u32x4_u8x4(a: U8x4) -> U32x4 = a.map(u32::from);
     ge_mask_i32x4(a: I32x4, b: I32x4) -> u32 = (0..4).fold(0, |mask, i| mask | (u32::from(a[i] >= b[i]) << i));
     ge_mask_i8x16(a: I8x16, b: I8x16) -> u32 = (0..16).fold(0, |mask, i| mask | (u32::from(a[i] >= b[i]) << i));
 }

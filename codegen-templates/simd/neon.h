@@ -23,6 +23,7 @@ typedef uint8x8_t sq_u8x8;
 typedef int8x8_t sq_i8x8;
 typedef uint16x8_t sq_u16x8;
 typedef int16x8_t sq_i16x8;
+typedef uint16x4_t sq_u16x4;
 typedef uint32x4_t sq_u32x4;
 typedef int32x4_t sq_i32x4;
 /* Four bytes in a word. */
@@ -180,6 +181,15 @@ SQ_OP(i8x16, cast_i8x16_u8x16, (sq_u8x16 a), vreinterpretq_s8_u8(a))
 SQ_OP(u8x16, cast_u8x16_i8x16, (sq_i8x16 a), vreinterpretq_u8_s8(a))
 SQ_OP(i32x4, cast_i32x4_u32x4, (sq_u32x4 a), vreinterpretq_s32_u32(a))
 SQ_OP(u32x4, cast_u32x4_i32x4, (sq_i32x4 a), vreinterpretq_u32_s32(a))
+SQ_OP(u16x4, load_u16x4, (const uint16_t *x, size_t at), vld1_u16(x + at))
+SQ_OP(u32x4, cast_u32x4_u16x4, (sq_u16x4 a), vmovl_u16(a))
+SQ_INLINE sq_u8x4 sq_load_u8x4(const uint8_t *x, size_t at)
+{
+    sq_u8x4 four;
+    memcpy(&four, x + at, 4);
+    return four;
+}
+SQ_OP(u32x4, cast_u32x4_u8x4, (sq_u8x4 a), vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(a))))))
 SQ_OP(u8x16, bits_u8x16_u32x4, (sq_u32x4 a), vreinterpretq_u8_u32(a))
 SQ_OP(u16x8, bits_u16x8_u8x16, (sq_u8x16 a), vreinterpretq_u16_u8(a))
 SQ_OP(u32x4, bits_u32x4_u16x8, (sq_u16x8 a), vreinterpretq_u32_u16(a))

@@ -45,6 +45,7 @@ pub type U8x8 = uint8x8_t;
 pub type I8x8 = int8x8_t;
 pub type U16x8 = uint16x8_t;
 pub type I16x8 = int16x8_t;
+pub type U16x4 = uint16x4_t;
 pub type U32x4 = uint32x4_t;
 pub type I32x4 = int32x4_t;
 /// Four bytes in a word.
@@ -62,12 +63,12 @@ memory! {
 }
 
 macro_rules! halves {
-    ($($vector:ident of $scalar:ident: $load:ident $ld:ident;)*) => { $(
+    ($($vector:ident of $lanes:literal $scalar:ident: $load:ident $ld:ident;)*) => { $(
         /// Loads half a vector.
         #[inline]
         #[target_feature(enable = "neon")]
         pub unsafe fn $load(x: &[$scalar], at: usize) -> $vector {
-            debug_assert!(at + 8 <= x.len());
+            debug_assert!(at + $lanes <= x.len());
             // SAFETY: the caller's promise.
             unsafe { $ld(x.as_ptr().add(at)) }
         }
@@ -75,8 +76,9 @@ macro_rules! halves {
 }
 
 halves! {
-    U8x8 of u8: load_u8x8 vld1_u8;
-    I8x8 of i8: load_i8x8 vld1_s8;
+    U8x8 of 8 u8: load_u8x8 vld1_u8;
+    I8x8 of 8 i8: load_i8x8 vld1_s8;
+    U16x4 of 4 u16: load_u16x4 vld1_u16;
 }
 
 macro_rules! fours {
@@ -103,6 +105,15 @@ macro_rules! fours {
 fours! {
     u8 U8x16 repeat4_u8x16 vreinterpretq_u8_u32 U8x4 store_u8x4;
     i8 I8x16 repeat4_i8x16 vreinterpretq_s8_u32 I8x4 store_i8x4;
+}
+
+/// Loads four bytes.
+#[inline]
+#[target_feature(enable = "neon")]
+pub unsafe fn load_u8x4(x: &[u8], at: usize) -> U8x4 {
+    debug_assert!(at + 4 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { x.as_ptr().add(at).cast::<u32>().read_unaligned() }
 }
 
 /// The low bytes of four numbers.
@@ -217,6 +228,8 @@ operations! {
     cast_u8x16_i8x16(a: I8x16) -> U8x16 = vreinterpretq_u8_s8(a);
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = vreinterpretq_s32_u32(a);
     cast_u32x4_i32x4(a: I32x4) -> U32x4 = vreinterpretq_u32_s32(a);
+    cast_u32x4_u16x4(a: U16x4) -> U32x4 = vmovl_u16(a);
+    cast_u32x4_u8x4(a: U8x4) -> U32x4 = vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(a)))));
     bits_u8x16_u32x4(a: U32x4) -> U8x16 = vreinterpretq_u8_u32(a);
     bits_u16x8_u8x16(a: U8x16) -> U16x8 = vreinterpretq_u16_u8(a);
     bits_u32x4_u16x8(a: U16x8) -> U32x4 = vreinterpretq_u32_u16(a);

@@ -18,6 +18,7 @@ pub type U8x8 = f64;
 pub type I8x8 = f64;
 pub type U16x8 = Halves;
 pub type I16x8 = Halves;
+pub type U16x4 = f64;
 pub type U32x4 = Halves;
 pub type I32x4 = Halves;
 /// Four bytes in a word.
@@ -171,6 +172,22 @@ bytes! {
     i8 I8x16 I8x8 load_i8x8 repeat4_i8x16 I8x4 store_i8x4;
 }
 
+/// Loads half a vector.
+#[inline(always)]
+pub unsafe fn load_u16x4(x: &[u16], at: usize) -> U16x4 {
+    debug_assert!(at + 4 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { x.as_ptr().add(at).cast::<f64>().read_unaligned() }
+}
+
+/// Loads four bytes.
+#[inline(always)]
+pub unsafe fn load_u8x4(x: &[u8], at: usize) -> U8x4 {
+    debug_assert!(at + 4 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { x.as_ptr().add(at).cast::<u32>().read_unaligned() }
+}
+
 /// Operations whose instruction has no more to it than its name.
 macro_rules! binary {
     ($($vector:ident: $($name:ident $instruction:literal),*;)*) => { $($(
@@ -317,6 +334,8 @@ operations! {
     cast_u8x16_i8x16(a: I8x16) -> U8x16 = a;
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = a;
     cast_u32x4_i32x4(a: I32x4) -> U32x4 = a;
+    cast_u32x4_u16x4(a: U16x4) -> U32x4 = widened!(a, "vmov.i16 {1}, #0", "vzip.16 {0}, {1}");
+    cast_u32x4_u8x4(a: U8x4) -> U32x4 = cast_u32x4_u16x4(cast_i16x8_u8x8(f64::from_bits(a.into())).0);
     bits_u8x16_u32x4(a: U32x4) -> U8x16 = a;
     bits_u16x8_u8x16(a: U8x16) -> U16x8 = a;
     bits_u32x4_u16x8(a: U16x8) -> U32x4 = a;

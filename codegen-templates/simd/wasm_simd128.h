@@ -20,6 +20,8 @@ typedef v128_t sq_i32x4;
 /* Four bytes in a word. */
 typedef uint32_t sq_i8x4;
 typedef uint32_t sq_u8x4;
+/* Four numbers in the lower half of a vector. */
+typedef v128_t sq_u16x4;
 
 #define SQ_OP(out, name, args, ...) SQ_INLINE sq_##out sq_##name args { return __VA_ARGS__; }
 
@@ -147,6 +149,15 @@ SQ_OP(u32x4, bits_u32x4_u16x8, (sq_u16x8 a), a)
 SQ_OP(u32x4, bits_u32x4_u8x16, (sq_u8x16 a), a)
 SQ_OP(i8x16, bits_i8x16_u32x4, (sq_u32x4 a), a)
 SQ_OP(i8x4, cast_i8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
+SQ_OP(u16x4, load_u16x4, (const uint16_t *x, size_t at), wasm_v128_load64_zero(x + at))
+SQ_OP(u32x4, cast_u32x4_u16x4, (sq_u16x4 a), wasm_u32x4_extend_low_u16x8(a))
+SQ_INLINE sq_u8x4 sq_load_u8x4(const uint8_t *x, size_t at)
+{
+    sq_u8x4 four;
+    memcpy(&four, x + at, 4);
+    return four;
+}
+SQ_OP(u32x4, cast_u32x4_u8x4, (sq_u8x4 a), wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(wasm_u32x4_splat(a))))
 SQ_OP(u8x4, cast_u8x4_i32x4, (sq_i32x4 a), sq_low_bytes(a))
 SQ_INLINE uint32_t sq_ge_mask_i32x4(sq_i32x4 a, sq_i32x4 b) { return (uint32_t)wasm_i32x4_bitmask(wasm_i32x4_ge(a, b)); }
 SQ_INLINE uint32_t sq_ge_mask_i8x16(sq_i8x16 a, sq_i8x16 b) { return (uint32_t)wasm_i8x16_bitmask(wasm_i8x16_ge(a, b)); }

@@ -48,6 +48,8 @@ pub type I32x4 = v128;
 pub type I8x4 = u32;
 /// Four bytes in a word.
 pub type U8x4 = u32;
+/// Four numbers in the lower half of a vector.
+pub type U16x4 = v128;
 
 memory! {
     U8x16 of 16 u8: load_u8x16, store_u8x16, repeat1_u8x16 u8x16_splat;
@@ -82,6 +84,24 @@ macro_rules! fours {
 fours! {
     u8 U8x16 repeat4_u8x16 U8x4 store_u8x4;
     i8 I8x16 repeat4_i8x16 I8x4 store_i8x4;
+}
+
+/// Loads four bytes.
+#[inline]
+#[target_feature(enable = "simd128")]
+pub unsafe fn load_u8x4(x: &[u8], at: usize) -> U8x4 {
+    debug_assert!(at + 4 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { x.as_ptr().add(at).cast::<u32>().read_unaligned() }
+}
+
+/// Loads half a vector.
+#[inline]
+#[target_feature(enable = "simd128")]
+pub unsafe fn load_u16x4(x: &[u16], at: usize) -> U16x4 {
+    debug_assert!(at + 4 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { v128_load64_zero(x.as_ptr().add(at).cast()) }
 }
 
 /// The low bytes of four numbers.
@@ -175,6 +195,8 @@ operations! {
     cast_u8x16_i8x16(a: I8x16) -> U8x16 = a;
     cast_i32x4_u32x4(a: U32x4) -> I32x4 = a;
     cast_u32x4_i32x4(a: I32x4) -> U32x4 = a;
+    cast_u32x4_u16x4(a: U16x4) -> U32x4 = u32x4_extend_low_u16x8(a);
+    cast_u32x4_u8x4(a: U8x4) -> U32x4 = u32x4_extend_low_u16x8(u16x8_extend_low_u8x16(u32x4_splat(a)));
     bits_u8x16_u32x4(a: U32x4) -> U8x16 = a;
     bits_u16x8_u8x16(a: U8x16) -> U16x8 = a;
     bits_u32x4_u16x8(a: U16x8) -> U32x4 = a;

@@ -20,6 +20,7 @@ typedef __m256i sq_u8x32;
 typedef __m256i sq_i8x32;
 typedef __m256i sq_u16x16;
 typedef __m256i sq_i16x16;
+typedef __m128i sq_u16x8;
 typedef __m256i sq_u32x8;
 typedef __m256i sq_i32x8;
 
@@ -163,6 +164,15 @@ SQ_INLINE uint64_t sq_low_bytes_256(sq_i32x8 a)
     return (uint64_t)_mm_cvtsi128_si64(both);
 }
 SQ_OP(i8x8, cast_i8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
+SQ_OP(u16x8, load_u16x8, (const uint16_t *x, size_t at), _mm_loadu_si128((const __m128i *)(const void *)(x + at)))
+SQ_OP(u32x8, cast_u32x8_u16x8, (sq_u16x8 a), _mm256_cvtepu16_epi32(a))
+SQ_INLINE sq_u8x8 sq_load_u8x8(const uint8_t *x, size_t at)
+{
+    sq_u8x8 eight;
+    memcpy(&eight, x + at, 8);
+    return eight;
+}
+SQ_OP(u32x8, cast_u32x8_u8x8, (sq_u8x8 a), _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)a)))
 SQ_OP(u8x8, cast_u8x8_i32x8, (sq_i32x8 a), sq_low_bytes_256(a))
 SQ_INLINE sq_i32x8 sq_high_i32x8(sq_i32x8 a, sq_i32x8 b)
 {

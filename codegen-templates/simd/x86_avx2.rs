@@ -41,6 +41,7 @@ pub type U8x32 = __m256i;
 pub type I8x32 = __m256i;
 pub type U16x16 = __m256i;
 pub type I16x16 = __m256i;
+pub type U16x8 = __m128i;
 pub type U32x8 = __m256i;
 pub type I32x8 = __m256i;
 
@@ -115,6 +116,24 @@ macro_rules! eights {
 eights! {
     u8 U8x8 store_u8x8;
     i8 I8x8 store_i8x8;
+}
+
+/// Loads eight bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub unsafe fn load_u8x8(x: &[u8], at: usize) -> U8x8 {
+    debug_assert!(at + 8 <= x.len());
+    // SAFETY: the caller's promise; unaligned reads are allowed.
+    unsafe { x.as_ptr().add(at).cast::<u64>().read_unaligned() }
+}
+
+/// Loads half a vector.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub unsafe fn load_u16x8(x: &[u16], at: usize) -> U16x8 {
+    debug_assert!(at + 8 <= x.len());
+    // SAFETY: the caller's promise; unaligned loads are allowed.
+    unsafe { _mm_loadu_si128(x.as_ptr().add(at).cast()) }
 }
 
 /// The low bytes of eight numbers.
@@ -219,6 +238,8 @@ operations! {
     cast_u8x32_i8x32(a: I8x32) -> U8x32 = a;
     cast_i32x8_u32x8(a: U32x8) -> I32x8 = a;
     cast_u32x8_i32x8(a: I32x8) -> U32x8 = a;
+    cast_u32x8_u16x8(a: U16x8) -> U32x8 = _mm256_cvtepu16_epi32(a);
+    cast_u32x8_u8x8(a: U8x8) -> U32x8 = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(a as i64));
     cast_i16x16_i8x16(a: I8x16) -> I16x16 = _mm256_cvtepi8_epi16(a);
     cast_i16x16_u8x16(a: U8x16) -> I16x16 = _mm256_cvtepu8_epi16(a);
     cast_i8x8_i32x8(a: I32x8) -> I8x8 = low_bytes(a);

@@ -2,7 +2,7 @@
 //!
 //! Functions that read or write memory are unsafe: the caller sees to it that all elements are in range.
 
-use super::x86_avx2::{I8x16, U8x16};
+use super::x86_avx2::{I8x16, U8x16, U16x16};
 use core::arch::x86_64::*;
 
 macro_rules! operations {
@@ -153,6 +153,8 @@ operations! {
     cast_u8x64_i8x64(a: I8x64) -> U8x64 = a;
     cast_i32x16_u32x16(a: U32x16) -> I32x16 = a;
     cast_u32x16_i32x16(a: I32x16) -> U32x16 = a;
+    cast_u32x16_u16x16(a: U16x16) -> U32x16 = _mm512_cvtepu16_epi32(a);
+    cast_u32x16_u8x16(a: U8x16) -> U32x16 = _mm512_cvtepu8_epi32(a);
     cast_i32x16_i8x16(a: I8x16) -> I32x16 = _mm512_cvtepi8_epi32(a);
     cast_i32x16_u8x16(a: U8x16) -> I32x16 = _mm512_cvtepu8_epi32(a);
     cast_i8x16_i32x16(a: I32x16) -> I8x16 = _mm512_cvtepi32_epi8(a);

@@ -670,7 +670,7 @@ fn the_stack_of_straight_line_code_is_reserved() {
         let families: Vec<&str> = c.plan.layers().map(|l| l.family).collect();
         families.join(" ")
     };
-    assert_eq!(families(22 << 10), "pairs pairs sums-81 sums-9");
+    assert_eq!(families(23 << 10), "pairs pairs sums-81 sums-9");
     let cramped = families(18 << 10);
     assert!(!cramped.contains("scalar"), "{cramped}");
 }
