@@ -151,7 +151,7 @@ impl CarrySave {
                 b.load(self.x.words, at)
             };
             let bits: Vec<Expr> = (0..job.x.planes).map(bits).collect();
-            let first = self.planes.first(b, &at, word);
+            let first = self.planes.first(&at, word);
             let plus = self.planes.plus(b, word, &first, 0);
             let live = self.planes.live(b, word, &first, 0);
             let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();

@@ -136,13 +136,13 @@ impl Planes {
     }
 
     /// Where a word of a tap's weights is, for the first vector of a block.
-    pub fn first(&self, b: &mut Builder, at: &At, word: &Word) -> Expr {
+    pub fn first(&self, at: &At, word: &Word) -> Expr {
         let (of_tap, w) = match word {
             Word::Whole(w) => (self.words.whole(), w.clone()),
             Word::Last(tap) => (1, tap.clone()),
         };
         let block = at.block.clone() * idx(self.taps * of_tap * self.shape.outputs());
-        b.val("first", block + (at.tap.clone() * idx(of_tap) + w) * idx(at.valid))
+        block + (at.tap.clone() * idx(of_tap) + w) * idx(at.valid)
     }
 
     /// The word at `first` for vector `q`: 1 where the weight is +1.

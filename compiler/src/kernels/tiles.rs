@@ -189,9 +189,8 @@ pub fn nest<S: Sums>(
     } else {
         shape.outputs()
     };
-    // Where words hold several sums one by one, computing the last block for all that the last word lacks takes less flash than the same code for a
-    // shorter word; in vectors, its time counts.
-    let again = packed && shape.lanes == 1 && job.y.c > group && job.y.c.is_multiple_of(shape.outputs());
+    // The last block in place of those that the last word lacks takes less flash than the same code for a shorter word.
+    let again = packed && job.y.c > group && job.y.c.is_multiple_of(shape.outputs());
     let nest = Nest {
         job,
         shape,

@@ -231,7 +231,7 @@ impl Xnor<'_> {
                     b.load_n(self.x.words, self.tap(site, &at, index), 1, self.words())
                 };
                 let bits: Vec<Expr> = (0..self.job.x.planes).map(bits).collect();
-                let first = self.planes.first(b, &self.weights(tile, &at), word);
+                let first = self.planes.first(&self.weights(tile, &at), word);
                 let plus = self.planes.plus(b, word, &first, q);
                 let live = self.planes.live(b, word, &first, q);
                 let words = split::differ(self.job, &bits, &plus, live.as_ref()).into_iter();
@@ -408,7 +408,7 @@ impl Xnor<'_> {
         signs: &[Vec<Expr>],
         sums: &[Vec<Var>],
     ) {
-        let first = self.planes.first(b, &self.weights(tile, at), word);
+        let first = b.val("first", self.planes.first(&self.weights(tile, at), word));
         let vectors = 0..self.shape.vectors(tile.valid);
         let plus = |q| self.planes.plus(b, word, &first, q);
         let plus: Vec<Expr> = vectors.clone().map(plus).collect();

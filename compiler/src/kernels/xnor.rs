@@ -33,7 +33,7 @@ pub fn build(job: &Job) -> Kernel {
 }
 
 fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, channel: &Channel) -> Expr {
-    let [_, _, _, kw] = job.weights.shape;
+    let [_, _, kh, kw] = job.weights.shape;
     let words = planes.words();
     let acc = b.mutable("acc", int(0, Ty::I32));
     if site.rows.count == 0 || site.cols.count == 0 {
@@ -42,10 +42,11 @@ fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, ch
     b.each("ky", site.rows.count, false, |b, ky| {
         b.each("kx", site.cols.count, false, |b, kx| {
             let tap = (idx(site.rows.first) + ky.clone()) * idx(kw) + idx(site.cols.first) + kx.clone();
+            // Taps of all outputs, counted through.
             let at = At {
-                block: channel.o.clone(),
+                block: idx(0),
                 valid: 1,
-                tap: b.val("tap", tap),
+                tap: b.val("tap", channel.o.clone() * idx(kh * kw) + tap),
             };
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
@@ -53,7 +54,7 @@ fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, ch
             let add = |b: &mut Builder, word: &Word| {
                 let load = |plane| b.load(x.words, pixel.clone() + job.x.word(words.index(word), plane));
                 let bits: Vec<Expr> = (0..job.x.planes).map(load).collect();
-                let first = planes.first(b, &at, word);
+                let first = planes.first(&at, word);
                 let plus = planes.plus(b, word, &first, 0);
                 let plus = if bits.len() > 1 { b.val("plus_w", plus) } else { plus };
                 let live = planes.live(b, word, &first, 0).map(|live| b.val("l", live));
