@@ -160,7 +160,9 @@ pub fn measure(e: &mut Explanation, c: &Compiled, options: &plan::Options, progr
             if by_rows[i] {
                 continue;
             }
-            let of_family = |k: &&mut Kernel| k.name == family.name && preferred_layer.family == family.name;
+            // Alone, one may build that has too little RAM in the network.
+            let builds = preferred_layer.family == family.name;
+            let of_family = |k: &&mut Kernel| k.name == family.name && builds && k.cost.is_some();
             if let Some(kernel) = layer.kernels.iter_mut().find(of_family) {
                 if bench::ram_of_layer(&preferred, i) > preferred.target.memory.ram.unwrap_or(u64::MAX) {
                     continue;

@@ -1,7 +1,10 @@
 //! The trained networks of `tests/models`, from file to fused graph.
 
-use sqc::ir::Op;
+use sqc::ir::{Graph, Op};
+use sqc::package;
+use sqc::plan::Plan;
 use sqc::progress::Silent;
+use sqc::synth::{self, Form};
 use sqc::target::Target;
 use sqc::{driver, import, passes, plan};
 use std::path::{Path, PathBuf};
@@ -51,4 +54,55 @@ fn every_arena_is_near_its_lower_bound() {
             }
         }
     }
+}
+
+/// What a layer's weights take beyond a bit or two each: nothing for inputs that fill no words, nothing for outputs that fill no vectors, but what the
+/// last vector loads behind them.
+#[test]
+fn weights_take_what_their_codes_take() {
+    for shape in [
+        "3x20x20 24C3-MP2-40C3-48C3-MP2-20FC-7FC",
+        "1x28x28 8C3-MP2-16C3-MP2-32C3-120FC-84FC-10FC",
+        "3x16x16 56C3-MP2-72C3-100FC-10FC",
+    ] {
+        for (weights, bits) in [("binary", 1), ("ternary", 2)] {
+            for operands in ["int8", "binary"] {
+                let line = format!("{shape} w={weights} x={operands} seed=7");
+                let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+                let model = import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model");
+                for target in Target::names() {
+                    let c = driver::compile(
+                        model.clone(),
+                        target,
+                        &plan::Options::default(),
+                        &Silent,
+                        &mut |_, _, _| (),
+                    );
+                    let c = c.unwrap_or_else(|e| panic!("{line} {target}: {e:#?}"));
+                    for program in c.all() {
+                        weigh(&program.plan, &program.graph, bits, &format!("{line} {target}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Holds the weights of a plan's layers against so many bits each.
+fn weigh(plan: &Plan, graph: &Graph, bits: u64, what: &str) {
+    // Vectors of the greatest target.
+    const VECTOR: u64 = 64;
+    let (mut stored, mut needed, mut layers) = (0, 0, 0);
+    for (step, layer) in plan.steps.iter().flat_map(|s| s.layers.iter().map(move |l| (s, l))) {
+        let Op::Linear { weights, .. } = &graph.node(layer.node).op else {
+            continue;
+        };
+        let bytes = package::weight_bytes(&step.kernels[layer.kernel]);
+        if bytes > 0 {
+            let count: usize = weights.shape.iter().product();
+            (stored, needed, layers) = (stored + bytes, needed + (count as u64 * bits).div_ceil(8), layers + 1);
+        }
+    }
+    let most = needed + needed / 50 + layers * VECTOR;
+    assert!(stored <= most, "{what}: {stored} bytes for {needed}");
 }

@@ -85,7 +85,12 @@ impl Code {
         let words = [Ty::U32, Ty::U16, Ty::U8];
         let fit = |word: &Ty| !even || self.fields(*word).is_multiple_of(2);
         let padded = |word: Ty| inputs.next_multiple_of(self.digits * self.fields(word));
-        let least = words.into_iter().filter(fit).map(padded).min().expect("two fit 32 bits");
+        let least = words
+            .into_iter()
+            .filter(fit)
+            .map(padded)
+            .min()
+            .expect("two fit 32 bits");
         let near = |word: &Ty| padded(*word) - least <= least / NEAR;
         words.into_iter().filter(fit).find(near).expect("one is the least")
     }

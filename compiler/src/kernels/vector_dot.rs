@@ -788,15 +788,7 @@ impl Corrections {
 }
 
 /// What takes an operand's offset out of the sums over some taps, by output.
-fn correction(
-    b: &mut Builder,
-    job: &Job,
-    taps: usize,
-    shape: Shape,
-    offset: i64,
-    rows: Taps,
-    cols: Taps,
-) -> Buf {
+fn correction(b: &mut Builder, job: &Job, taps: usize, shape: Shape, offset: i64, rows: Taps, cols: Taps) -> Buf {
     let [_, inputs, _, kw] = job.weights.shape;
     let WeightData::Coded { codes, .. } = &job.weights.data else {
         unreachable!("sums are integers")
@@ -890,8 +882,8 @@ fn packed(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) 
         }
         let rest = data.len();
         data.resize(start + block(shape, valid, steps, per), 0);
-        for (q, i, at) in (0..shape.vectors(valid))
-            .flat_map(|q| (0..left).flat_map(move |i| (0..width).map(move |at| (q, i, at))))
+        for (q, i, at) in
+            (0..shape.vectors(valid)).flat_map(|q| (0..left).flat_map(move |i| (0..width).map(move |at| (q, i, at))))
         {
             let slot = q * left + i;
             let code = code(q * shape.lanes + at / SHARE, whole * per + i, at % SHARE);
@@ -983,15 +975,14 @@ impl Sums for Codes<'_> {
         let steps = steps(self.job.taps(), SHARE);
         let vectors = shape.vectors(tile.valid);
         let width = SHARE * shape.lanes;
-        let first = b.val("block_codes", tile.block.clone() * idx(block(shape, shape.outputs(), steps, per)));
+        let first = b.val(
+            "block_codes",
+            tile.block.clone() * idx(block(shape, shape.outputs(), steps, per)),
+        );
         let zero = |ty: Ty| splat(int(0, ty.scalar()), ty);
         let sums: Vec<Vec<Var>> = scales
             .iter()
-            .map(|_| {
-                (0..vectors)
-                    .map(|_| b.mutable("sum", zero(shape.sums())))
-                    .collect()
-            })
+            .map(|_| (0..vectors).map(|_| b.mutable("sum", zero(shape.sums()))).collect())
             .collect();
         let greatest = if self.depth == Depth::Binary { 1 } else { 3 };
         let most = if machine.short {

@@ -301,9 +301,7 @@ impl Codes<'_> {
     fn rest(&self, b: &mut Builder, tile: &Tile, first: usize, sums: &[Var]) {
         let (_, per) = code(self.depth);
         let left = self.job.taps() / LANES - first;
-        let taps: Vec<Expr> = (0..left)
-            .map(|i| taps(b, &self.x, idx((first + i) * LANES)))
-            .collect();
+        let taps: Vec<Expr> = (0..left).map(|i| taps(b, &self.x, idx((first + i) * LANES))).collect();
         let mut codes = None;
         for at in 0..tile.valid * left {
             if at % per == 0 {
@@ -320,7 +318,9 @@ impl Sums for Codes<'_> {
         let (_, per) = code(self.depth);
         let steps = self.job.taps() / LANES;
         let sums: Vec<Var> = (0..tile.valid).map(|_| b.mutable("sum", int(0, Ty::I32))).collect();
-        b.each("chunk", steps / per, false, |b, chunk| self.chunk(b, tile, &chunk, &sums));
+        b.each("chunk", steps / per, false, |b, chunk| {
+            self.chunk(b, tile, &chunk, &sums)
+        });
         if !steps.is_multiple_of(per) {
             self.rest(b, tile, steps / per * per, &sums);
         }

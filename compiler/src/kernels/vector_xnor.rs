@@ -399,15 +399,7 @@ impl Xnor<'_> {
     }
 
     /// One word of weights, and `signs` of every site, `[plane][site]`.
-    fn step(
-        &self,
-        b: &mut Builder,
-        tile: &Tile,
-        at: &[Expr],
-        word: &Word,
-        signs: &[Vec<Expr>],
-        sums: &[Vec<Var>],
-    ) {
+    fn step(&self, b: &mut Builder, tile: &Tile, at: &[Expr], word: &Word, signs: &[Vec<Expr>], sums: &[Vec<Var>]) {
         let first = b.val("first", self.planes.first(&self.weights(tile, at), word));
         let vectors = 0..self.shape.vectors(tile.valid);
         let plus = |q| self.planes.plus(b, word, &first, q);
