@@ -60,30 +60,28 @@ fn every_arena_is_near_its_lower_bound() {
 /// last vector loads behind them.
 #[test]
 fn weights_take_what_their_codes_take() {
-    for shape in [
-        "3x20x20 24C3-MP2-40C3-48C3-MP2-20FC-7FC",
-        "1x28x28 8C3-MP2-16C3-MP2-32C3-120FC-84FC-10FC",
-        "3x16x16 56C3-MP2-72C3-100FC-10FC",
+    const TARGETS: [&str; 7] = [
+        "cortex-m0",
+        "cortex-m4",
+        "rv32imac-zbb",
+        "armv7-neon",
+        "aarch64",
+        "aarch64-i8mm",
+        "x86_64-avx512",
+    ];
+    for (line, bits) in [
+        ("3x12x12 24C3-40C3-MP2-20FC-7FC w=ternary x=int8", 2),
+        ("3x12x12 24C3-40C3-MP2-20FC-7FC w=binary x=binary", 1),
+        ("1x12x12 8C3-MP2-56C3-100FC-10FC w=binary x=int8", 1),
+        ("1x12x12 8C3-MP2-56C3-100FC-10FC w=ternary x=binary", 2),
     ] {
-        for (weights, bits) in [("binary", 1), ("ternary", 2)] {
-            for operands in ["int8", "binary"] {
-                let line = format!("{shape} w={weights} x={operands} seed=7");
-                let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
-                let model = import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model");
-                for target in Target::names() {
-                    let c = driver::compile(
-                        model.clone(),
-                        target,
-                        &plan::Options::default(),
-                        &Silent,
-                        &mut |_, _, _| (),
-                    );
-                    let c = c.unwrap_or_else(|e| panic!("{line} {target}: {e:#?}"));
-                    for program in c.all() {
-                        weigh(&program.plan, &program.graph, bits, &format!("{line} {target}"));
-                    }
-                }
-            }
+        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+        let model = import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model");
+        for target in TARGETS {
+            let options = plan::Options::default();
+            let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ());
+            let c = c.unwrap_or_else(|e| panic!("{line} {target}: {e:#?}"));
+            weigh(&c.plan, &c.graph, bits, &format!("{line} {target}"));
         }
     }
 }
