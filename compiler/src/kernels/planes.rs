@@ -206,7 +206,7 @@ impl Plane {
         };
         let mut shift = 0;
         let mut part = |ty: &Ty| {
-            let bits = 8 * u32::from(ty.bytes());
+            let bits = 8 * ty.bytes();
             let data = last.iter().map(|word| word >> shift & ((1 << bits) - 1)).collect();
             shift += bits;
             let suffix = if *ty == Ty::U8 { "byte" } else { "half" };
