@@ -60,15 +60,7 @@ fn every_arena_is_near_its_lower_bound() {
 /// last vector loads behind them.
 #[test]
 fn weights_take_what_their_codes_take() {
-    const TARGETS: [&str; 7] = [
-        "cortex-m0",
-        "cortex-m4",
-        "rv32imac-zbb",
-        "armv7-neon",
-        "aarch64",
-        "aarch64-i8mm",
-        "x86_64-avx512",
-    ];
+    const TARGETS: [&str; 4] = ["cortex-m4", "rv32imac-zbb", "aarch64", "x86_64-avx512"];
     for (line, bits) in [
         ("3x12x12 24C3-40C3-MP2-20FC-7FC w=ternary x=int8", 2),
         ("3x12x12 24C3-40C3-MP2-20FC-7FC w=binary x=binary", 1),
