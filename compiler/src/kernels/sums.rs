@@ -7,6 +7,8 @@
 //!
 //! Where a pixel has too few channels for an index, as in a first layer, the operands of a table are the taps of a whole window, of which
 //! two are copied side by side first.
+//!
+//! Where the indices of an output's tap fill no bytes, two outputs share them: twenty binary weights are five indices of four bits.
 
 use super::im2col;
 use super::nest::{Finish, Job, channels, coordinate};
@@ -55,6 +57,15 @@ impl Code {
     }
 }
 
+/// How indices are stored.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// The type of a word of them.
+    word: Ty,
+    /// Neighbouring outputs whose indices alternate.
+    outputs: usize,
+}
+
 /// Bytes of tables that lie in RAM at a time where there is room, unless one word of indices needs more.
 const TABLES: usize = 4096;
 
@@ -67,7 +78,7 @@ const STRAIGHT: usize = 16;
 /// Fewer inputs hardly fill a word of indices.
 const LEAST_INPUTS: usize = 8;
 
-/// Words may hold one index more than there are for so many.
+/// Words may hold one index more than there are for so many; no code is stored in more bits than another and one in so many.
 const NEAR: usize = 64;
 
 impl Code {
@@ -80,19 +91,44 @@ impl Code {
         8 * word.bytes() as usize / self.bits
     }
 
-    /// The widest words that indices of `inputs` fill, or nearly; of an even number each, where two share an addition.
-    fn word(&self, inputs: usize, even: bool) -> Ty {
+    /// How the indices of `inputs` are stored: for as few outputs together and in as wide words as waste next to nothing.
+    fn cut(&self, inputs: usize) -> Cut {
         let words = [Ty::U32, Ty::U16, Ty::U8];
-        let fit = |word: &Ty| !even || self.fields(*word).is_multiple_of(2);
-        let padded = |word: Ty| inputs.next_multiple_of(self.digits * self.fields(word));
-        let least = words
+        let cuts = [1, 2]
             .into_iter()
-            .filter(fit)
-            .map(padded)
-            .min()
-            .expect("two fit 32 bits");
-        let near = |word: &Ty| padded(*word) - least <= least / NEAR;
-        words.into_iter().filter(fit).find(near).expect("one is the least")
+            .flat_map(|outputs| words.map(|word| Cut { word, outputs }));
+        let cuts = cuts.filter(|cut| self.fields(cut.word).is_multiple_of(cut.outputs));
+        let bits = |cut: &Cut| 8 * self.words(inputs, *cut) * cut.word.bytes() as usize / cut.outputs;
+        let least = cuts.clone().map(|cut| bits(&cut)).min().expect("a byte holds one");
+        let near = |cut: &Cut| bits(cut) - least <= least / NEAR;
+        cuts.into_iter().find(near).expect("one is the least")
+    }
+
+    /// Words of indices for a tap of `inputs`, of all outputs that share them.
+    fn words(&self, inputs: usize, cut: Cut) -> usize {
+        (inputs.div_ceil(self.digits) * cut.outputs).div_ceil(self.fields(cut.word))
+    }
+
+    /// Bits of an output's indices for `inputs`.
+    fn bits(&self, inputs: usize) -> usize {
+        let cut = self.cut(inputs);
+        8 * self.words(inputs, cut) * cut.word.bytes() as usize / cut.outputs
+    }
+
+    /// Bits of an output's indices for all inputs of all taps.
+    fn stored(&self, job: &Job) -> usize {
+        match self.copies(job) {
+            true => self.bits(job.taps()),
+            false => job.kernel().iter().product::<usize>() * self.bits(job.inputs()),
+        }
+    }
+
+    /// Whether windows are copied: where a pixel's inputs are few, or fill the indices of a window, but not their own.
+    fn copies(&self, job: &Job) -> bool {
+        let (taps, of_tap) = (job.kernel().iter().product::<usize>(), self.bits(job.inputs()));
+        let waste = taps * of_tap - self.bits(job.taps()).min(taps * of_tap);
+        let fills = waste > taps * of_tap / NEAR && !self.strips && halves(job) != Halves::Tables;
+        taps > 1 && (job.inputs() < LEAST_INPUTS || fills)
     }
 
     /// Distance between tables.
@@ -112,12 +148,23 @@ impl Code {
         if job.geom.groups != 1 {
             return Some(format!("{} groups", job.geom.groups));
         }
-        if copies(job) {
+        if self.copies(job) {
             return match () {
                 _ if self.strips => Some(format!("{} inputs are too few for indices", job.inputs())),
                 _ if job.taps() < LEAST_INPUTS => Some(format!("{} taps are too few for indices", job.taps())),
                 _ => (halves(job) == Halves::Tables).then(|| "no two windows are side by side".into()),
             };
+        }
+        let finest = if self.depth == Depth::Binary {
+            Code::FOUR_BITS
+        } else {
+            Code::TWO_TRITS
+        };
+        let (stored, least) = (self.stored(job), finest.stored(job));
+        if stored > least + least / NEAR {
+            return Some(format!(
+                "indices take {stored} bits for an output, shorter ones {least}"
+            ));
         }
         let rows = job.kernel()[0] > 1 && job.geom.stride[0] == 1 && job.geom.pads[0] <= reach(job);
         (self.strips && !rows).then(|| "no two rows of the kernel read the same operands".into())
@@ -125,22 +172,19 @@ impl Code {
 
     /// Builds the kernel.
     pub fn build(&self, given: &Job) -> Kernel {
-        let windows = copies(given).then(|| {
-            let word = self.word(given.taps(), halves(given) == Halves::Tables);
-            im2col::plan(given, self.digits * self.fields(word))
-        });
+        let windows = self.copies(given).then(|| im2col::plan(given, self.digits));
         let job = windows.as_ref().unwrap_or(given);
         let mut b = Builder::new(&job.name, &job.doc);
         let x = b.param("x", given.x.ty(), given.x.elements(), Role::In, given.x_range);
         let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
-        let shape = Shape::of(self, job, windows.as_ref().map_or(0, Job::taps));
+        let shape = Shape::of(self, job, windows.is_some());
         let scratch =
             |b: &mut Builder, name: &str, len: usize| b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range());
-        let weights = b.constants("weights", shape.word, shape.indices(job));
+        let weights = b.constants("weights", shape.cut.word, shape.indices(job));
         let finish = Finish::declare(&mut b, job);
-        let window = windows.as_ref().map(|w| Window {
+        let window = windows.as_ref().map(|_| Window {
             job: given,
-            buf: scratch(&mut b, "window", w.taps()),
+            buf: scratch(&mut b, "window", shape.reads()),
         });
         let kernel = Sums {
             job,
@@ -152,7 +196,7 @@ impl Code {
             shape,
         };
         if let Some(window) = &kernel.window {
-            let (taps, all) = (window.job.taps(), job.taps());
+            let (taps, all) = (window.job.taps(), kernel.shape.reads());
             b.each("i", all - taps, false, |b, i| {
                 b.store(window.buf, idx(taps) + i, int(0, Ty::U32))
             });
@@ -194,21 +238,17 @@ fn halves(job: &Job) -> Halves {
     }
 }
 
-/// Whether windows are copied.
-fn copies(job: &Job) -> bool {
-    job.inputs() < LEAST_INPUTS && job.kernel() != [1, 1]
-}
-
 /// How a job is cut.
 struct Shape<'a> {
     code: &'a Code,
     halves: Halves,
     /// Rows and columns of the pooling window.
     pool: [usize; 2],
+    /// Outputs, those beyond the last included that share its words.
     outputs: usize,
-    /// The type of a word of indices.
-    word: Ty,
-    /// Words of indices per output and tap.
+    /// How indices are stored.
+    cut: Cut,
+    /// Words of indices per tap, of outputs that share them.
     words: usize,
     /// Words that are looked up in straight-line code.
     straight: usize,
@@ -217,25 +257,27 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// `window` words are copied.
-    fn of(code: &'a Code, job: &Job, window: usize) -> Self {
+    /// `windows`: whether these are copied.
+    fn of(code: &'a Code, job: &Job, windows: bool) -> Self {
         let pool = job.pool.map_or([1, 1], |p| p.size);
         let halves = halves(job);
-        let word = code.word(job.inputs(), halves == Halves::Tables);
-        let words = job.inputs().div_ceil(code.digits).div_ceil(code.fields(word));
+        let cut = code.cut(job.inputs());
+        let words = code.words(job.inputs(), cut);
         let mut shape = Shape {
             code,
             halves,
             pool,
-            outputs: job.y.c,
-            word,
+            outputs: job.y.c.next_multiple_of(cut.outputs),
+            cut,
             words,
             straight: 1,
             rows: if code.strips { job.x.h + reach(job) } else { pool[0] },
         };
+        let window = if windows { shape.reads() } else { 0 };
         let taken = WORD_BYTES * (shape.sums() + window);
         let free = usize::try_from(job.scratch).unwrap_or(usize::MAX).saturating_sub(taken);
-        let room = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * shape.fields() * code.stride());
+        let tables = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * code.stride());
+        let room = tables * cut.outputs / shape.fields();
         let most = (STRAIGHT / shape.fields()).min(room).max(1);
         shape.straight = (1..=most).rev().find(|n| words.is_multiple_of(*n)).expect("1 divides");
         shape
@@ -243,7 +285,12 @@ impl<'a> Shape<'a> {
 
     /// Indices in a word.
     fn fields(&self) -> usize {
-        self.code.fields(self.word)
+        self.code.fields(self.cut.word)
+    }
+
+    /// Indices of an output in so many words.
+    fn groups(&self, words: usize) -> usize {
+        words * self.fields() / self.cut.outputs
     }
 
     /// Sums that share a word.
@@ -253,7 +300,13 @@ impl<'a> Shape<'a> {
 
     /// Words of a set of tables for one index.
     fn chunk(&self) -> usize {
-        self.straight * self.fields() / self.tables_in_word()
+        self.groups(self.straight).div_ceil(self.tables_in_word())
+    }
+
+    /// Operands that tables are made of for a tap: all inputs, and some beyond.
+    fn reads(&self) -> usize {
+        let groups = self.groups(self.words - self.straight) + self.chunk() * self.tables_in_word();
+        groups * self.code.digits
     }
 
     fn tables_in_word(&self) -> usize {
@@ -290,13 +343,13 @@ impl<'a> Shape<'a> {
         self.lanes() * self.outputs
     }
 
-    /// The weights' indices, `[kx][part][ky][output][word]`.
+    /// The weights' indices, `[kx][part][ky][outputs that share words][word]`.
     fn indices(&self, job: &Job) -> Vec<crate::kir::Lit> {
         let (_, codes) = job.packed_codes().expect("asked before");
         let [outputs, inputs, kh, kw] = job.weights.shape;
         let code = self.code;
-        // What is beyond the last input counts 0 in any case.
-        let digit = |o: usize, tap: usize, c: usize| match c < inputs {
+        // What is beyond the last input counts 0 in any case, and what is beyond the last output is not read.
+        let digit = |o: usize, tap: usize, c: usize| match c < inputs && o < outputs {
             true => codes[job.source(o, tap * inputs + c)],
             false => 0,
         };
@@ -311,21 +364,26 @@ impl<'a> Shape<'a> {
                 index * code.radix() as i64 + i64::from(value)
             })
         };
-        let word = |o: usize, tap: usize, w: usize| -> i64 {
-            let fields = (0..self.fields()).map(|f| index(o, tap, w * self.fields() + f) << (f * code.bits));
-            fields.sum()
+        let together = self.cut.outputs;
+        let word = |unit: usize, tap: usize, w: usize| -> i64 {
+            let field = |f: usize| {
+                let at = w * self.fields() + f;
+                index(unit * together + at % together, tap, at / together) << (f * code.bits)
+            };
+            (0..self.fields()).map(field).sum()
         };
         let mut words = vec![];
         for kx in 0..kw {
             for part in 0..self.words / self.straight {
                 for ky in 0..kh {
-                    for (o, w) in (0..outputs).flat_map(|o| (0..self.straight).map(move |w| (o, w))) {
-                        words.push(word(o, ky * kw + kx, part * self.straight + w));
+                    for unit in 0..self.outputs / together {
+                        let of_part = part * self.straight..(part + 1) * self.straight;
+                        words.extend(of_part.map(|w| word(unit, ky * kw + kx, w)));
                     }
                 }
             }
         }
-        ints(words, self.word)
+        ints(words, self.cut.word)
     }
 }
 
@@ -419,7 +477,7 @@ impl Sums<'_> {
                 let same = (first..shape.rows)
                     .take_while(|&row| adding(row) == adding(first))
                     .count();
-                let offset = self.offset() * (shape.words * shape.fields() * kw * adding(first)) as i64;
+                let offset = self.offset() * (shape.groups(shape.words) * kw * adding(first)) as i64;
                 let start = int(i64::from((-offset) as i32 as u32), Ty::U32);
                 let at = (dx.clone() * idx(shape.rows) + idx(first)) * idx(shape.row());
                 b.each("o", same * shape.row(), false, |b, o| b.store(self.sums, at + o, start));
@@ -479,16 +537,23 @@ impl Sums<'_> {
             };
             b.each("part", parts, false, |b, part| {
                 b.each("table", shape.chunk(), false, |b, table| {
-                    let word = part.clone() * idx(shape.chunk()) + table.clone();
-                    let operands = self.operands(b, &pixels, &word);
+                    let group =
+                        part.clone() * idx(shape.groups(shape.straight)) + table.clone() * idx(shape.tables_in_word());
+                    let operands = self.operands(b, &pixels, &group);
                     self.build(b, &operands, &table);
                 });
                 let step = (kx * idx(parts) + part) * idx(kh);
+                let together = shape.cut.outputs;
                 let add = |b: &mut Builder, ky: &Expr, row: Expr| {
-                    let block = b.val("block", (step.clone() + ky.clone()) * idx(shape.outputs));
+                    let units = shape.outputs / together;
+                    let block = b.val("block", (step.clone() + ky.clone()) * idx(units));
                     let sums = b.val("sums_at", row * idx(shape.row()));
-                    b.each("o", shape.outputs, false, |b, o| {
-                        self.add(b, &(block.clone() + o.clone()), &(sums.clone() + o));
+                    b.each(if together == 1 { "o" } else { "unit" }, units, false, |b, unit| {
+                        self.add(
+                            b,
+                            &(block.clone() + unit.clone()),
+                            &(sums.clone() + unit * idx(together)),
+                        );
                     });
                 };
                 match uses {
@@ -554,10 +619,10 @@ impl Sums<'_> {
         (0..self.shape.lanes()).map(lane).collect()
     }
 
-    /// The operands of a word of tables, two in each: of two pixels, or of two groups.
-    fn operands(&self, b: &mut Builder, pixels: &[(Expr, Option<Expr>)], word: &Expr) -> Vec<Expr> {
+    /// The operands of a word of tables from a group on, two in each: of two pixels, or of two groups.
+    fn operands(&self, b: &mut Builder, pixels: &[(Expr, Option<Expr>)], group: &Expr) -> Vec<Expr> {
         let digits = self.shape.code.digits;
-        let first = b.val("first", word.clone() * idx(digits * self.shape.tables_in_word()));
+        let first = b.val("first", group.clone() * idx(digits));
         if let Some(window) = &self.window {
             let mut tap = |d: usize| b.val("v", b.load(window.buf, first.clone() + idx(d)));
             return (0..digits).map(&mut tap).collect();
@@ -586,7 +651,7 @@ impl Sums<'_> {
         } else {
             1
         };
-        let padded = shape.words * shape.fields() * shape.code.digits > job.inputs();
+        let padded = shape.reads() > job.inputs();
         let (c, live) = match padded {
             false => (c, None),
             true => {
@@ -624,38 +689,43 @@ impl Sums<'_> {
         }
     }
 
-    /// Adds the tables' sums for the indices of a block to the sums from `at` on.
-    fn add(&self, b: &mut Builder, block: &Expr, at: &Expr) {
+    /// Adds the tables' sums for the indices of outputs that share words to the sums from `at` on.
+    fn add(&self, b: &mut Builder, unit: &Expr, at: &Expr) {
         let (shape, code) = (&self.shape, self.shape.code);
         let lit = |v: usize| int(v as i64, Ty::U32);
-        let words = b.val("word", block.clone() * idx(shape.straight));
+        let words = b.val("word", unit.clone() * idx(shape.straight));
         let at = b.val("at", at.clone());
-        let apart = shape.tables_in_word();
-        let mut sums: Vec<Option<Expr>> = vec![None; apart];
+        let (together, apart) = (shape.cut.outputs, shape.tables_in_word());
+        // `[output][half of a word]`.
+        let mut sums: Vec<Vec<Option<Expr>>> = vec![vec![None; apart]; together];
         for w in 0..shape.straight {
             let word = b.val("i", b.load(self.weights, words.clone() + idx(w)).cast(Ty::U32));
             for f in 0..shape.fields() {
                 let field = (word.clone() >> lit(f * code.bits)) & lit(code.stride() - 1);
-                let table = w * shape.fields() + f;
+                let (table, output) = ((w * shape.fields() + f) / together, (w * shape.fields() + f) % together);
                 let entry = field.cast(Ty::Idx) * idx(shape.pitch()) + idx(table / apart);
                 let entry = b.load(self.tables, entry);
-                let sum = &mut sums[table % apart];
+                let sum = &mut sums[output][table % apart];
                 *sum = Some(match sum.take() {
                     None => b.val("s", entry),
                     Some(s) => b.val("s", s + entry),
                 });
             }
         }
-        let sums: Vec<Expr> = sums.into_iter().map(|s| s.expect("a word has fields")).collect();
-        let (low, high) = (&sums[0], sums.last().expect("one at least"));
-        let (low, high) = (low.clone() & lit(0xffff), high.clone() >> lit(16));
-        let totals = match shape.halves {
-            Halves::Tables => vec![low + high],
-            _ => vec![low, high],
-        };
-        for (lane, total) in totals.into_iter().enumerate() {
-            let at = at.clone() + idx(lane * shape.outputs);
-            b.store(self.sums, at.clone(), b.load(self.sums, at) + total);
+        for (output, sums) in sums.into_iter().enumerate() {
+            let sums: Vec<Expr> = sums.into_iter().flatten().collect();
+            let (low, high) = (sums[0].clone() & lit(0xffff), sums.last().map(|s| s.clone() >> lit(16)));
+            let high = high.expect("a word has fields");
+            let totals = match shape.halves {
+                // Of one index, only the lower table.
+                Halves::Tables if sums.len() == 1 => vec![low],
+                Halves::Tables => vec![low + high],
+                _ => vec![low, high],
+            };
+            for (lane, total) in totals.into_iter().enumerate() {
+                let at = at.clone() + idx(lane * shape.outputs + output);
+                b.store(self.sums, at.clone(), b.load(self.sums, at) + total);
+            }
         }
     }
 }
