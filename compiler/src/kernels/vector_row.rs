@@ -22,8 +22,11 @@ const CODES: Ty = Ty::Vec(crate::kir::Lane::U8, LANES as u8);
 /// only even ones take sums across lanes, and with eight sums GCC spills six.
 const BLOCK: usize = 2;
 
-/// The same where codes are picked: four sums share each operand that is loaded.
-const CODES_BLOCK: usize = 4;
+/// The same where codes are picked. As many binary weights as a byte holds: what fills no byte of one output fills bytes of all.
+const CODES_BLOCK: usize = 8;
+
+/// Of these so many share each operand that is loaded.
+const SHARING: usize = 4;
 
 fn machine(simd: &Simd) -> bool {
     let own = [
@@ -191,10 +194,17 @@ pub fn build_codes(job: &Job) -> Kernel {
     tiles::nest(inner, (given, job.x_range), shape, bound, |b, x| {
         let x = operand(b, job, patches.as_ref(), x);
         let (depth, codes) = inner.packed_codes().expect("asked before");
+        // Behind the last tap the operand is 0, unless something was added to it, and weights may be anything.
+        let steps = Steps::of(
+            inner.taps(),
+            if x.offset == 0 { job.taps() } else { inner.taps() },
+            depth,
+        );
         Codes {
             job: inner,
             depth,
-            packed: pack(b, inner, shape, depth, codes),
+            packed: pack(b, inner, shape, &steps, codes),
+            steps,
             total: total(b, &x, inner.taps()),
             corrections: Corrections::new(x.offset, shape, inner.taps()),
             x,
@@ -228,65 +238,102 @@ struct Codes<'a> {
     job: &'a Job<'a>,
     depth: Depth,
     packed: Buf,
+    steps: Steps,
     total: Expr,
     corrections: Corrections,
     x: Operand,
 }
 
-/// Vectors of the codes of a block with `valid` outputs.
-fn vectors(valid: usize, steps: usize, per: usize) -> usize {
-    steps / per * valid + (valid * (steps % per)).div_ceil(per)
+/// How the steps of a row of codes lie in memory.
+#[derive(Clone, Copy, Debug)]
+struct Steps {
+    /// Codes of a byte.
+    per: usize,
+    /// Bits of a code.
+    bits: u32,
+    /// Steps whose lanes all have taps.
+    full: usize,
+    /// Lanes that have taps in a step behind these; 0 if there is none.
+    last: usize,
+}
+
+impl Steps {
+    /// Rows of `padded` taps of which the first `taps` mean something.
+    fn of(padded: usize, taps: usize, depth: Depth) -> Steps {
+        let (bits, per) = code(depth);
+        debug_assert_eq!(padded, taps.next_multiple_of(LANES));
+        Steps {
+            per,
+            bits,
+            full: taps / LANES,
+            last: taps % LANES,
+        }
+    }
+
+    /// Steps that fill bytes, in chunks of as many as a byte has codes, and those that do not.
+    fn chunks(&self) -> (usize, usize) {
+        (self.full / self.per, self.full % self.per)
+    }
+
+    /// The first byte of what is behind the chunks of a block of `valid` outputs; that of the last step; and their end.
+    fn bounds(&self, valid: usize) -> [usize; 3] {
+        let (chunks, left) = self.chunks();
+        let rest = chunks * valid * LANES;
+        let last = rest + (valid * left).div_ceil(self.per) * LANES;
+        [rest, last, last + valid.div_ceil(self.per) * self.last]
+    }
 }
 
 /// `[block][chunk][output of the block][16]` bytes; place p of byte j is the code of tap `(chunk * per + p) * 16 + j`. Behind a block's chunks
-/// are the steps that fill no byte, `[output][step][16]`, each vector of them in the next place of a byte.
-fn pack(b: &mut Builder, job: &Job, shape: Shape, depth: Depth, codes: &[i8]) -> Buf {
-    let (bits, per) = code(depth);
-    let steps = job.taps() / LANES;
-    let (whole, left) = (steps / per, steps % per);
+/// are the steps that fill no byte, `[output][step][16]`, each vector of them in the next place of a byte, and then the last step of all
+/// outputs, of as many bytes as it has taps: it is loaded with what is behind it.
+fn pack(b: &mut Builder, job: &Job, shape: Shape, steps: &Steps, codes: &[i8]) -> Buf {
+    let (depth, _) = job.packed_codes().expect("asked before");
+    let (chunks, left) = steps.chunks();
     let mut data = vec![];
     for (first, valid) in shape.runs(job) {
         let start = data.len();
-        data.resize(start + vectors(valid, steps, per) * LANES, 0);
-        for (o, k) in (0..valid).flat_map(|o| (0..job.taps()).map(move |k| (o, k))) {
+        let [rest, last, end] = steps.bounds(valid);
+        data.resize(start + end, 0);
+        for (o, k) in (0..valid).flat_map(|o| (0..steps.full * LANES + steps.last).map(move |k| (o, k))) {
             let (step, j) = (k / LANES, k % LANES);
-            let (vector, place) = match step / per < whole {
-                true => (step / per * valid + o, step % per),
-                false => {
-                    let slot = o * left + step % per;
-                    (whole * valid + slot / per, slot % per)
+            let (vector, place) = match step {
+                step if step == steps.full => (last + o / steps.per * steps.last, o % steps.per),
+                step if step / steps.per < chunks => ((step / steps.per * valid + o) * LANES, step % steps.per),
+                step => {
+                    let slot = o * left + step % steps.per;
+                    (rest + slot / steps.per * LANES, slot % steps.per)
                 }
             };
             let code = of(depth, codes[job.source(first + o, k)]);
-            data[start + vector * LANES + j] |= code << (place as u32 * bits);
+            data[start + vector + j] |= code << (place as u32 * steps.bits);
         }
     }
+    data.resize(data.len() + (LANES - steps.last) % LANES, 0);
     b.constants("codes", Ty::U8, ints(data.into_iter().map(i64::from), Ty::U8))
 }
 
 impl Codes<'_> {
-    /// The codes of vector `at` of a tile's block.
+    /// The codes from byte `at` of a tile's block on.
     fn codes(&self, b: &mut Builder, tile: &Tile, at: Expr) -> Expr {
-        let (_, per) = code(self.depth);
-        let block = vectors(CODES_BLOCK, self.job.taps() / LANES, per);
-        let at = tile.block.clone() * idx(block) + at;
-        let v = b.load_n(self.packed, at * idx(LANES), LANES, CODES);
+        let [.., block] = self.steps.bounds(CODES_BLOCK);
+        let v = b.load_n(self.packed, tile.block.clone() * idx(block) + at, LANES, CODES);
         b.val("c", v)
     }
 
     /// Adds the products of the codes at a place to a sum.
     fn add(&self, b: &mut Builder, codes: &Expr, place: usize, taps: &Expr, sum: Var) {
-        let (bits, _) = code(self.depth);
+        let bits = self.steps.bits;
         let code = at_place(codes.clone(), place as u32 * bits, bits, CODES).cast(BYTES);
         dot(b, sum, taps, code);
     }
 
-    /// The steps of a chunk.
-    fn chunk(&self, b: &mut Builder, tile: &Tile, chunk: &Expr, sums: &[Var]) {
-        let (_, per) = code(self.depth);
-        let first = chunk.clone() * idx(tile.valid);
-        let codes: Vec<Expr> = (0..tile.valid)
-            .map(|q| self.codes(b, tile, first.clone() + idx(q)))
+    /// The steps of a chunk for some sums, from output `q` on.
+    fn chunk(&self, b: &mut Builder, tile: &Tile, chunk: &Expr, q: usize, sums: &[Var]) {
+        let per = self.steps.per;
+        let first = chunk.clone() * idx(tile.valid) + idx(q);
+        let codes: Vec<Expr> = (0..sums.len())
+            .map(|q| self.codes(b, tile, (first.clone() + idx(q)) * idx(LANES)))
             .collect();
         for place in 0..per {
             let step = chunk.clone() * idx(per) + idx(place);
@@ -297,33 +344,39 @@ impl Codes<'_> {
         }
     }
 
-    /// The steps from `first` on, which fill no byte.
-    fn rest(&self, b: &mut Builder, tile: &Tile, first: usize, sums: &[Var]) {
-        let (_, per) = code(self.depth);
-        let left = self.job.taps() / LANES - first;
-        let taps: Vec<Expr> = (0..left).map(|i| taps(b, &self.x, idx((first + i) * LANES))).collect();
-        let mut codes = None;
-        for at in 0..tile.valid * left {
-            if at % per == 0 {
-                codes = Some(self.codes(b, tile, idx(first / per * tile.valid + at / per)));
+    /// The steps that fill no byte.
+    fn rest(&self, b: &mut Builder, tile: &Tile, sums: &[Var]) {
+        let Steps { per, full, last, .. } = self.steps;
+        let (chunks, left) = self.steps.chunks();
+        let [rest, narrow, _] = self.steps.bounds(tile.valid);
+        let add = |b: &mut Builder, first: usize, left: usize, from: usize, width: usize| {
+            let taps: Vec<Expr> = (0..left).map(|i| taps(b, &self.x, idx((first + i) * LANES))).collect();
+            let mut codes = None;
+            for at in 0..tile.valid * left {
+                if at % per == 0 {
+                    codes = Some(self.codes(b, tile, idx(from + at / per * width)));
+                }
+                let codes = codes.as_ref().expect("the first place is a multiple");
+                self.add(b, codes, at % per, &taps[at % left], sums[at / left]);
             }
-            let codes = codes.as_ref().expect("the first place is a multiple");
-            self.add(b, codes, at % per, &taps[at % left], sums[at / left]);
+        };
+        add(b, chunks * per, left, rest, LANES);
+        if last > 0 {
+            add(b, full, 1, narrow, last);
         }
     }
 }
 
 impl Sums for Codes<'_> {
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
-        let (_, per) = code(self.depth);
-        let steps = self.job.taps() / LANES;
         let sums: Vec<Var> = (0..tile.valid).map(|_| b.mutable("sum", int(0, Ty::I32))).collect();
-        b.each("chunk", steps / per, false, |b, chunk| {
-            self.chunk(b, tile, &chunk, &sums)
-        });
-        if !steps.is_multiple_of(per) {
-            self.rest(b, tile, steps / per * per, &sums);
+        let (chunks, _) = self.steps.chunks();
+        for (i, sums) in sums.chunks(SHARING).enumerate() {
+            b.each("chunk", chunks, false, |b, chunk| {
+                self.chunk(b, tile, &chunk, i * SHARING, sums);
+            });
         }
+        self.rest(b, tile, &sums);
         let mut out = vec![];
         for (q, &sum) in sums.iter().enumerate() {
             let sum = Expr::Var(sum);
