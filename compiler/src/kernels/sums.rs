@@ -250,7 +250,7 @@ struct Shape<'a> {
     cut: Cut,
     /// Words of indices per tap, of outputs that share them.
     words: usize,
-    /// Words that are looked up in straight-line code.
+    /// Words that are looked up in straight-line code, but for the last part.
     straight: usize,
     /// Rows of sums.
     rows: usize,
@@ -279,7 +279,12 @@ impl<'a> Shape<'a> {
         let tables = TABLES.min(free) * shape.tables_in_word() / (WORD_BYTES * code.stride());
         let room = tables * cut.outputs / shape.fields();
         let most = (STRAIGHT / shape.fields()).min(room).max(1);
-        shape.straight = (1..=most).rev().find(|n| words.is_multiple_of(*n)).expect("1 divides");
+        let divides = (1..=most).rev().find(|n| words.is_multiple_of(*n)).expect("1 divides");
+        // Code of its own for what is left rather than parts of half the length.
+        shape.straight = match 2 * divides > most {
+            true => divides,
+            false => words.div_ceil(words.div_ceil(most)),
+        };
         shape
     }
 
@@ -298,14 +303,20 @@ impl<'a> Shape<'a> {
         if self.halves == Halves::Tables { 1 } else { 2 }
     }
 
-    /// Words of a set of tables for one index.
-    fn chunk(&self) -> usize {
-        self.groups(self.straight).div_ceil(self.tables_in_word())
+    /// Words of a set of tables for one index, which serve so many words of indices.
+    fn chunk(&self, words: usize) -> usize {
+        self.groups(words).div_ceil(self.tables_in_word())
+    }
+
+    /// The words of the last part.
+    fn last(&self) -> usize {
+        (self.words - 1) % self.straight + 1
     }
 
     /// Operands that tables are made of for a tap: all inputs, and some beyond.
     fn reads(&self) -> usize {
-        let groups = self.groups(self.words - self.straight) + self.chunk() * self.tables_in_word();
+        let last = self.last();
+        let groups = self.groups(self.words - last) + self.chunk(last) * self.tables_in_word();
         groups * self.code.digits
     }
 
@@ -316,7 +327,7 @@ impl<'a> Shape<'a> {
     /// Distance between two sums of a table: neighbours in memory are the sums of the same index, so that a table's number is a
     /// constant offset.
     fn pitch(&self) -> usize {
-        self.chunk().next_power_of_two()
+        self.chunk(self.straight).next_power_of_two()
     }
 
     /// Output columns of a tile.
@@ -374,11 +385,11 @@ impl<'a> Shape<'a> {
         };
         let mut words = vec![];
         for kx in 0..kw {
-            for part in 0..self.words / self.straight {
+            for first in (0..self.words).step_by(self.straight) {
+                let part = first..self.words.min(first + self.straight);
                 for ky in 0..kh {
                     for unit in 0..self.outputs / together {
-                        let of_part = part * self.straight..(part + 1) * self.straight;
-                        words.extend(of_part.map(|w| word(unit, ky * kw + kx, w)));
+                        words.extend(part.clone().map(|w| word(unit, ky * kw + kx, w)));
                     }
                 }
             }
@@ -525,7 +536,7 @@ impl Sums<'_> {
     /// What the operands of row `y` add.
     fn row(&self, b: &mut Builder, y: &Expr, on_map: Option<Expr>, left: &Expr, uses: &Uses) {
         let (job, shape) = (self.job, &self.shape);
-        let ([kh, kw], parts) = (job.kernel(), shape.words / shape.straight);
+        let [kh, kw] = job.kernel();
         b.each("kx", kw, false, |b, kx| {
             let first = b.val("col", left.clone() + kx.clone() * idx(job.geom.dilation[1]));
             let pixels = match &self.window {
@@ -535,25 +546,22 @@ impl Sums<'_> {
                     vec![]
                 }
             };
-            b.each("part", parts, false, |b, part| {
-                b.each("table", shape.chunk(), false, |b, table| {
-                    let group =
-                        part.clone() * idx(shape.groups(shape.straight)) + table.clone() * idx(shape.tables_in_word());
+            // A part of so many words, the first of which is `first`.
+            let units = shape.outputs / shape.cut.outputs;
+            let part = |b: &mut Builder, first: Expr, words: usize| {
+                b.each("table", shape.chunk(words), false, |b, table| {
+                    let group = first.clone() * idx(shape.groups(1)) + table.clone() * idx(shape.tables_in_word());
                     let operands = self.operands(b, &pixels, &group);
                     self.build(b, &operands, &table);
                 });
-                let step = (kx * idx(parts) + part) * idx(kh);
-                let together = shape.cut.outputs;
+                let step = b.val("part_at", (kx.clone() * idx(shape.words) + first) * idx(kh * units));
                 let add = |b: &mut Builder, ky: &Expr, row: Expr| {
-                    let units = shape.outputs / together;
-                    let block = b.val("block", (step.clone() + ky.clone()) * idx(units));
+                    let block = b.val("block", step.clone() + ky.clone() * idx(units * words));
                     let sums = b.val("sums_at", row * idx(shape.row()));
+                    let together = shape.cut.outputs;
                     b.each(if together == 1 { "o" } else { "unit" }, units, false, |b, unit| {
-                        self.add(
-                            b,
-                            &(block.clone() + unit.clone()),
-                            &(sums.clone() + unit * idx(together)),
-                        );
+                        let at = block.clone() + unit.clone() * idx(words);
+                        self.add(b, &at, words, &(sums.clone() + unit * idx(together)));
                     });
                 };
                 match uses {
@@ -563,7 +571,14 @@ impl Sums<'_> {
                         add(b, &ky, (*row).clone() + up);
                     }),
                 }
+            };
+            let (whole, left) = (shape.words / shape.straight, shape.words % shape.straight);
+            b.each("part", whole, false, |b, n| {
+                part(b, n * idx(shape.straight), shape.straight)
             });
+            if left > 0 {
+                part(b, idx(whole * shape.straight), left);
+            }
         });
     }
 
@@ -689,16 +704,16 @@ impl Sums<'_> {
         }
     }
 
-    /// Adds the tables' sums for the indices of outputs that share words to the sums from `at` on.
-    fn add(&self, b: &mut Builder, unit: &Expr, at: &Expr) {
+    /// Adds the tables' sums for so many words of indices, which outputs share, to their sums from `at` on.
+    fn add(&self, b: &mut Builder, words: &Expr, count: usize, at: &Expr) {
         let (shape, code) = (&self.shape, self.shape.code);
         let lit = |v: usize| int(v as i64, Ty::U32);
-        let words = b.val("word", unit.clone() * idx(shape.straight));
+        let words = b.val("word", words.clone());
         let at = b.val("at", at.clone());
         let (together, apart) = (shape.cut.outputs, shape.tables_in_word());
         // `[output][half of a word]`.
         let mut sums: Vec<Vec<Option<Expr>>> = vec![vec![None; apart]; together];
-        for w in 0..shape.straight {
+        for w in 0..count {
             let word = b.val("i", b.load(self.weights, words.clone() + idx(w)).cast(Ty::U32));
             for f in 0..shape.fields() {
                 let field = (word.clone() >> lit(f * code.bits)) & lit(code.stride() - 1);
