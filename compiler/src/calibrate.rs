@@ -13,19 +13,25 @@ use crate::plan::{self, FAMILIES, Optimize, cost};
 use crate::progress::{Progress, Silent};
 use crate::synth::{self, Form, HEAD, Spec, TAIL};
 use crate::target::{self, Class, Cost, Lang, OptLevel, Run, Target};
-use crate::{driver, import};
+use crate::{driver, import, passes};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
 /// What is measured: small enough for 16 KiB of RAM, together of every geometry and depth, and two layers of every class at the least.
-const LAYERS: [&str; 55] = [
+const LAYERS: [&str; 61] = [
     "64x6x6 48C3 w=binary x=binary",
     "32x7x7 40C3p0 w=binary x=binary",
     "96x5x5 32C3p0 w=binary x=binary",
     "64x6x6 48C3 w=ternary x=binary",
     "96x5x5 32C3p0 w=ternary x=binary",
+    "24x8x8 20C3 w=binary x=binary",
+    "12x8x8 40C3p0 w=binary x=binary",
+    "20x8x8 24C3-MP2 w=binary x=binary",
+    "24x8x8 20C3 w=ternary x=binary",
+    "12x8x8 40C3p0 w=ternary x=binary",
+    "20x8x8 24C3-MP2 w=ternary x=binary",
     "512 64FC w=binary x=binary",
     "288 48FC w=binary x=binary",
     "256 48FC w=ternary x=binary",
@@ -134,20 +140,41 @@ pub struct Calibration {
     pub code: Option<f64>,
     /// What they rest on.
     pub samples: Vec<Sample>,
+    /// The classes that were measured; all if empty.
+    pub classes: Vec<Class>,
 }
 
-/// Measures and fits.
+/// Measures and fits: all, or of some classes the factors alone, to prices as they are.
 ///
 /// # Errors
 /// A target whose instructions nothing counts; a missing tool, or a build or a run that fails.
-pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
+pub fn calibrate(target: &str, classes: &[Class], progress: &dyn Progress) -> Result<Calibration> {
     let described = Target::load(target)?;
     if described.run == Run::Host {
         let found = format!("`{target}` runs on this machine, where nothing counts instructions");
         return Err(Diag::new(Code::RunFailed, found).into());
     }
-    let samples = measure(target, progress)?;
-    let (prices, shares) = fit(&samples.iter().collect::<Vec<_>>(), &described.cost.list(), PULL);
+    let samples = measure(target, classes, progress)?;
+    let every: Vec<&Sample> = samples.iter().collect();
+    if !classes.is_empty() {
+        let prices = described.cost.list();
+        let mut shares = known(&described.cost);
+        shares.extend(
+            geometric_means(&every, &prices)
+                .into_iter()
+                .map(|(kind, share)| (kind, hundredths(share))),
+        );
+        return Ok(Calibration {
+            target: target.to_owned(),
+            left_out: vec![],
+            prices,
+            shares,
+            code: Some(described.cost.code),
+            samples,
+            classes: classes.to_vec(),
+        });
+    }
+    let (prices, shares) = fit(&every, &described.cost.list(), PULL);
     // Where there is no FPU, an operation of floats is a call.
     let of_integers = samples.iter().filter(|s| !s.class.shape.is_of_floats());
     let straight = of_integers.filter_map(|s| cost::straight(s.operations, s.code));
@@ -160,7 +187,27 @@ pub fn calibrate(target: &str, progress: &dyn Progress) -> Result<Calibration> {
         shares,
         code,
         samples,
+        classes: vec![],
     })
+}
+
+/// The factors that a target's file has.
+fn known(cost: &Cost) -> Shares {
+    let mut all = Shares::new();
+    for (lang, level) in compilers() {
+        for (family, classes) in &cost.shares(lang, level).0 {
+            // A family that is no more has none.
+            let Some(family) = FAMILIES.iter().find(|f| f.name == family) else {
+                continue;
+            };
+            all.extend(
+                classes
+                    .iter()
+                    .map(|(class, share)| ((lang, level, family.name, *class), *share)),
+            );
+        }
+    }
+    all
 }
 
 /// What each sample is predicted to take by a fit to the layers that are not its own. (The prices of before, which pull, may have seen its
@@ -182,12 +229,28 @@ fn leave_one_out(samples: &[Sample], old: &Vector) -> Vec<f64> {
     samples.iter().map(predict).collect()
 }
 
-/// Every kernel of the layers, in both languages.
-fn measure(target: &str, progress: &dyn Progress) -> Result<Vec<Sample>> {
+/// A layer alone.
+fn model(layer: &str) -> Result<import::Model> {
+    let spec: Spec = layer.parse().map_err(|e| Diag::new(Code::Internal, e))?;
+    import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))
+}
+
+/// Its class.
+fn class(layer: &str) -> Result<Class> {
+    let g = passes::run(model(layer)?.graph, &mut |_, _| ())?;
+    let mut own = g.order().into_iter().filter(|id| !is_added(&g.node(*id).name));
+    let class = own.find_map(|id| plan::class(&g, id));
+    Ok(class.ok_or_else(|| Diag::new(Code::Internal, format!("{layer}: no linear layer")))?)
+}
+
+/// Every kernel of the layers of some classes, or of all, in both languages.
+fn measure(target: &str, classes: &[Class], progress: &dyn Progress) -> Result<Vec<Sample>> {
     let mut samples = vec![];
     for layer in LAYERS {
-        let spec: Spec = layer.parse().map_err(|e| Diag::new(Code::Internal, e))?;
-        let model = import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx"))?;
+        if !classes.is_empty() && !classes.contains(&class(layer)?) {
+            continue;
+        }
+        let model = model(layer)?;
         for family in FAMILIES {
             progress.begin(&format!("measure {} of {layer}", family.name), 1);
             for (lang, optimize) in Lang::ALL
@@ -245,15 +308,22 @@ fn fit(samples: &[&Sample], old: &Vector, pull: f64) -> (Vector, Shares) {
     let mut shares: Shares = samples.iter().map(|s| (s.kind(), 1.0)).collect();
     for _ in 0..TURNS {
         let prices = fit_prices(samples, &shares, old, pull);
-        for (kind, share) in &mut shares {
-            let own = samples.iter().filter(|s| s.kind() == *kind);
-            let logs: Vec<f64> = own.map(|s| (s.measured / dot(&s.counts, &prices)).ln()).collect();
-            *share = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-        }
+        shares = geometric_means(samples, &prices);
     }
     let prices = fit_prices(samples, &shares, old, pull);
     shares.values_mut().for_each(|share| *share = hundredths(*share));
     (prices.map(hundredths), shares)
+}
+
+/// Per kind, the geometric mean of what its kernels take of the sum of their operations' prices.
+fn geometric_means(samples: &[&Sample], prices: &Vector) -> Shares {
+    let mut logs: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
+    for s in samples {
+        let log = (s.measured / dot(&s.counts, prices)).ln();
+        logs.entry(s.kind()).or_default().push(log);
+    }
+    let mean = |logs: &[f64]| (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+    logs.into_iter().map(|(kind, logs)| (kind, mean(&logs))).collect()
 }
 
 fn hundredths(x: f64) -> f64 {
@@ -437,17 +507,21 @@ impl Calibration {
     pub fn report(&self) -> String {
         let mut text = String::new();
         let off = |s: &Sample, predicted: f64| 100.0 * (predicted / s.measured - 1.0);
-        for ((s, fitted), (_, left_out)) in self.fitted().into_iter().zip(self.left_out()) {
+        for (i, (s, fitted)) in self.fitted().into_iter().enumerate() {
+            let left_out = self.left_out.get(i).map(|&left_out| {
+                let off = off(s, left_out);
+                format!(", layer left out {left_out:>9.0} {off:>+4.0} %")
+            });
             let _ = writeln!(
                 text,
-                "{:<38} {:<15} {:<4} {:<4} {:>9} measured {fitted:>9.0} fitted {:>+4.0} %, layer left out {left_out:>9.0} {:>+4.0} %, {} bytes of {} operations",
+                "{:<38} {:<15} {:<4} {:<4} {:>9} measured {fitted:>9.0} fitted {:>+4.0} %{}, {} bytes of {} operations",
                 s.layer,
                 s.family,
                 s.lang.to_string(),
                 s.level.cc(),
                 s.measured,
                 off(s, fitted),
-                off(s, left_out),
+                left_out.unwrap_or_default(),
                 s.code,
                 s.operations
             );
@@ -455,11 +529,28 @@ impl Calibration {
         text
     }
 
-    /// The `[cost]` table with its provenance.
+    /// The `[cost]` table with its provenance; of some classes' factors beside that of the others.
     pub fn table(&self) -> String {
+        self.provenance() + &self.prices()
+    }
+
+    fn provenance(&self) -> String {
+        if !self.classes.is_empty() {
+            let layers: BTreeSet<&str> = self.samples.iter().map(|s| s.layer).collect();
+            let q = Quality::of(&self.fitted());
+            return format!(
+                "# {}\n# on {}: {} kernels of {} layers at the prices below, {:.0} % within 15 %; regret {:.1} %.\n",
+                self.command(),
+                today(),
+                self.samples.len(),
+                layers.len(),
+                100.0 * q.near,
+                100.0 * q.regret
+            );
+        }
         let mut text = format!(
-            "# `sqc calibrate --target {}` on {}, kernels in Rust and C under QEMU.\n",
-            self.target,
+            "# {} on {}, kernels in Rust and C under QEMU.\n",
+            self.command(),
             today()
         );
         let _ = writeln!(text, "# {} kernels of {} layers.", self.samples.len(), LAYERS.len());
@@ -481,7 +572,20 @@ impl Calibration {
             "# Whatever the prices (a third to three times these) and factors are, {} kernels or more are not within 15 %.",
             beyond(&self.samples, &self.prices)
         );
-        text += "[cost]\n";
+        text
+    }
+
+    fn command(&self) -> String {
+        let classes = self.classes.iter().map(|class| format!(" --class {class}"));
+        format!(
+            "`sqc calibrate --target {}{}`",
+            self.target,
+            classes.collect::<String>()
+        )
+    }
+
+    fn prices(&self) -> String {
+        let mut text = String::from("[cost]\n");
         for (name, price) in Cost::NAMES.iter().zip(self.prices) {
             let _ = writeln!(text, "{name} = {price}");
         }
@@ -514,8 +618,23 @@ impl Calibration {
             .take_while(|line| line.starts_with('#'))
             .map(|line| line.len() + 1)
             .sum::<usize>();
-        let above = kept[..(kept.len() + 1).saturating_sub(start).min(kept.len())].trim_end_matches('\n');
-        format!("{above}\n\n{}", self.table())
+        let above = &kept[..(kept.len() + 1).saturating_sub(start).min(kept.len())];
+        // What prices and other factors rest on stays.
+        let comment = match self.classes.is_empty() {
+            true => String::new(),
+            false => {
+                let mut lines = kept[above.len()..].trim_start_matches('\n').lines().peekable();
+                let mut stays = String::new();
+                while let Some(line) = lines.next() {
+                    match line.contains(&self.command()) {
+                        true => drop(lines.next()),
+                        false => stays = stays + line + "\n",
+                    }
+                }
+                stays
+            }
+        };
+        format!("{}\n\n{comment}{}", above.trim_end_matches('\n'), self.table())
     }
 }
 
@@ -536,8 +655,6 @@ fn today() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::NodeId;
-    use crate::passes;
 
     fn class(name: &str) -> Class {
         name.to_owned().try_into().expect("a class")
@@ -576,6 +693,7 @@ mod tests {
             left_out: vec![],
             code: None,
             samples,
+            classes: vec![],
         };
         assert!(Quality::of(&c.fitted()).greatest < 0.05, "{:?}", c.prices);
     }
@@ -584,24 +702,11 @@ mod tests {
     fn every_class_has_two_layers() {
         let mut layers: BTreeMap<Class, usize> = BTreeMap::new();
         for line in LAYERS {
-            let spec: Spec = line.parse().expect("a sound line");
-            let model =
-                import::from_bytes(&synth::onnx(&spec, Form::Layers), Path::new("layer.onnx")).expect("a sound model");
-            let g = passes::run(model.graph, &mut |_, _| ()).expect("integers");
-            let own = |id: &NodeId| !is_added(&g.node(*id).name);
-            let classes: Vec<Class> = g
-                .order()
-                .into_iter()
-                .filter(own)
-                .filter_map(|id| plan::class(&g, id))
-                .collect();
-            let [class] = classes[..] else {
-                panic!("{line}: {classes:?}")
-            };
+            let class = super::class(line).unwrap_or_else(|e| panic!("{line}: {e:#?}"));
             *layers.entry(class).or_default() += 1;
         }
         assert!(layers.values().all(|n| *n >= 2), "{layers:?}");
-        assert_eq!(layers.len(), 20, "two depths of ten shapes: {layers:?}");
+        assert_eq!(layers.len(), 22, "two depths of eleven shapes: {layers:?}");
     }
 
     #[test]
@@ -662,6 +767,7 @@ mod tests {
             left_out: vec![],
             code: Some(2.25),
             samples: vec![],
+            classes: vec![],
         };
         let file = "doc = \"x\"\n\n# About the run.\n[run]\nkind = \"host\"\n\n# Old.\n# Older.\n[cost]\nalu = 1\n";
         let new = c.replace(file);

@@ -29,15 +29,17 @@ const ROUNDS: usize = 2;
 pub const TOLERANCE: f32 = 1e-4;
 
 /// What kernels call the tables of their weights.
-const WEIGHTS: [&str; 9] = [
+const WEIGHTS: [&str; 11] = [
     "weights",
     "plus",
     "plus_half",
     "plus_byte",
+    "plus_bits",
     "minus",
     "live",
     "live_half",
     "live_byte",
+    "live_bits",
     "codes",
 ];
 

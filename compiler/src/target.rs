@@ -367,6 +367,8 @@ pub enum Shape {
     ApartOfSigns,
     /// A convolution of packed signs.
     ConvOfSigns,
+    /// The same where a tap's inputs fill no words, and windows are copied.
+    WindowsOfSigns,
     /// A dense layer of packed signs.
     DenseOfSigns,
     /// A convolution of floats.
@@ -377,7 +379,7 @@ pub enum Shape {
 
 impl Shape {
     /// Every shape with its name.
-    const NAMES: [(Shape, &str); 10] = [
+    const NAMES: [(Shape, &str); 11] = [
         (Shape::Conv, "conv"),
         (Shape::Dense, "dense"),
         (Shape::Narrow, "narrow"),
@@ -385,6 +387,7 @@ impl Shape {
         (Shape::Apart, "apart"),
         (Shape::ApartOfSigns, "apart-of-signs"),
         (Shape::ConvOfSigns, "conv-of-signs"),
+        (Shape::WindowsOfSigns, "windows-of-signs"),
         (Shape::DenseOfSigns, "dense-of-signs"),
         (Shape::ConvOfFloats, "conv-of-floats"),
         (Shape::DenseOfFloats, "dense-of-floats"),

@@ -87,8 +87,16 @@ fn layer() -> impl Strategy<Value = Layer> {
     ];
     let out = prop_oneof![Just(Out::Threshold), Just(Out::Requant), Just(Out::Float)];
     let channels = [
-        prop_oneof![1..5usize, Just(32usize), Just(64), Just(33), Just(128)],
-        prop_oneof![1..6usize, Just(32usize), Just(40), Just(7), Just(9)],
+        prop_oneof![
+            1..5usize,
+            Just(32usize),
+            Just(64),
+            Just(33),
+            Just(128),
+            Just(12),
+            Just(20)
+        ],
+        prop_oneof![1..6usize, Just(32usize), Just(40), Just(7), Just(9), Just(10), Just(21)],
     ];
     let geometry = ([1..7usize, 1..7usize], [1..4usize, 1..4usize], [1..3usize, 1..3usize]);
     let edges = ([0..2usize, 0..2usize, 0..2usize, 0..2usize], [1..3usize, 1..3usize]);

@@ -5,7 +5,7 @@ use sqc::package;
 use sqc::plan::Plan;
 use sqc::progress::Silent;
 use sqc::synth::{self, Form};
-use sqc::target::Target;
+use sqc::target::{Lang, Target};
 use sqc::{driver, import, passes, plan};
 use std::path::{Path, PathBuf};
 
@@ -61,8 +61,9 @@ fn every_arena_is_near_its_lower_bound() {
 #[test]
 fn weights_take_what_their_codes_take() {
     /// Bytes of their vectors.
-    const TARGETS: [(&str, u64); 4] = [
+    const TARGETS: [(&str, u64); 5] = [
         ("cortex-m4", 0),
+        ("cortex-m55", 16),
         ("rv32imac-zbb", 0),
         ("aarch64", 16),
         ("x86_64-avx512", 64),
@@ -72,20 +73,50 @@ fn weights_take_what_their_codes_take() {
         ("3x12x12 24C3-40C3-MP2-20FC-7FC w=binary x=binary", 1),
         ("1x12x12 8C3-MP2-56C3-100FC-10FC w=binary x=int8", 1),
         ("1x12x12 8C3-MP2-56C3-100FC-10FC w=ternary x=binary", 2),
+        ("3x16x16 24C3-20C3-MP2-24C3-10FC w=binary x=int8", 1),
+        ("1x14x14 6C5-MP2-16C5-84FC-10FC w=ternary x=int8", 2),
     ] {
-        let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
-        let model = import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model");
+        let model = network(line);
         for (target, vector) in TARGETS {
-            let options = plan::Options::default();
-            let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ());
-            let c = c.unwrap_or_else(|e| panic!("{line} {target}: {e:#?}"));
-            weigh(&c.plan, &c.graph, (bits, vector), &format!("{line} {target}"));
+            weigh(&model, target, (bits, vector), line);
+        }
+    }
+    // Inputs that fill no bytes, packed as signs: windows are copied where there are no vectors.
+    for (line, bits) in [
+        ("3x16x16 24C3-20C3-MP2-28C3-10FC w=binary x=binary", 1),
+        ("3x16x16 10C3-21C3-MP2-12C3-100FC-10FC w=ternary x=binary", 2),
+    ] {
+        let model = network(line);
+        for target in ["cortex-m0", "cortex-m4", "rv32imac-zbb"] {
+            weigh(&model, target, (bits, 0), line);
         }
     }
 }
 
-/// Holds the weights of a plan's layers against so many bits each, and a vector for each layer.
-fn weigh(plan: &Plan, graph: &Graph, (bits, vector): (u64, u64), what: &str) {
+fn network(line: &str) -> import::Model {
+    let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
+    import::from_bytes(&bytes, Path::new("network.onnx")).expect("a sound model")
+}
+
+/// Holds the weights of a model's layers against so many bits each, and a vector for each layer; in C too where that has vectors that Rust has not.
+fn weigh(model: &import::Model, target: &str, limits: (u64, u64), line: &str) {
+    let langs = if target == "cortex-m55" {
+        &Lang::ALL[..]
+    } else {
+        &[Lang::Rust]
+    };
+    for &lang in langs {
+        let options = plan::Options {
+            lang,
+            ..plan::Options::default()
+        };
+        let c = driver::compile(model.clone(), target, &options, &Silent, &mut |_, _, _| ());
+        let c = c.unwrap_or_else(|e| panic!("{line} {target}: {e:#?}"));
+        weigh_plan(&c.plan, &c.graph, limits, &format!("{line} {target} {lang}"));
+    }
+}
+
+fn weigh_plan(plan: &Plan, graph: &Graph, (bits, vector): (u64, u64), what: &str) {
     let (mut stored, mut needed, mut layers) = (0, 0, 0);
     for (step, layer) in plan.steps.iter().flat_map(|s| s.layers.iter().map(move |l| (s, l))) {
         let Op::Linear { weights, .. } = &graph.node(layer.node).op else {

@@ -1,10 +1,10 @@
 //! Binary and ternary weights as rows of bits.
 
 use super::nest::Job;
-use super::view::WORD;
+use super::view::{self, WORD};
 use crate::ir::Depth;
-use crate::kir::build::{Builder, ints};
-use crate::kir::{Buf, Ty};
+use crate::kir::build::{Builder, idx, int, ints};
+use crate::kir::{Buf, Expr, Ty};
 
 /// Two sets of weights as bits, or one: which are -1, and which are not 0.
 #[derive(Clone, Copy, Debug)]
@@ -49,4 +49,32 @@ pub fn pack(b: &mut Builder, job: &Job, depth: Depth, codes: &[i8], first: First
     let minus = b.constants("minus", Ty::U32, plane(&|c| c < 0));
     let live = (depth == Depth::Ternary).then(|| b.constants("live", Ty::U32, plane(&|c| c != 0)));
     Planes { minus, live }
+}
+
+/// The lowest `bits` of every number, one after the other in words, and a word more where a number's bits lie in two.
+pub fn stream(numbers: &[i64], bits: usize) -> Vec<i64> {
+    let mut words = vec![0u64; (numbers.len() * bits).div_ceil(WORD) + usize::from(!WORD.is_multiple_of(bits))];
+    for (n, number) in numbers.iter().enumerate() {
+        let (word, shift) = (n * bits / WORD, n * bits % WORD);
+        let moved = (*number as u64) << shift;
+        words[word] |= moved & u64::from(u32::MAX);
+        if moved >> WORD > 0 {
+            words[word + 1] |= moved >> WORD;
+        }
+    }
+    words.into_iter().map(|word| word as i64).collect()
+}
+
+/// Number `n` of a [`stream`].
+pub fn field(b: &mut Builder, stream: Buf, n: Expr, bits: usize) -> Expr {
+    let lit = |n: usize| int(n as i64, Ty::U32);
+    let at = b.val("at", n * idx(bits));
+    let word = b.val("word", view::word(at.clone()));
+    let shift = b.val("shift", (at & idx(WORD - 1)).cast(Ty::U32));
+    let low = b.load(stream, word.clone()) >> shift.clone();
+    let both = match WORD.is_multiple_of(bits) {
+        true => low,
+        false => low | ((b.load(stream, word + idx(1)) << lit(1)) << (lit(WORD - 1) - shift)),
+    };
+    both & lit((1 << bits) - 1)
 }

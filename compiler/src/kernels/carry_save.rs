@@ -4,12 +4,13 @@
 //! An adder takes five operations and leaves a word less to count, which takes ten. On Thumb-2 a product of 32 pairs takes 9
 //! instructions this way, 13 with a count per word (3x3 convolution, 64 to 64 channels, counted under QEMU).
 
-use super::nest::{Channel, Job, Site, nest};
+use super::nest::{Channel, Job};
 use super::planes::{At, MOST, Planes, Word, Words};
-use super::split::{self, Operand};
+use super::split;
 use super::tiles::Shape;
 use super::view::WORD;
 use super::window::Taps;
+use super::windows::{self, At as Place, Source};
 use super::xnor::refuses as not_packed;
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Ty};
@@ -24,9 +25,12 @@ pub(super) const GREATEST: i64 = 0xffff;
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
-    let words = job.kernel()[0] * job.kernel()[1] * job.inputs().div_ceil(WORD) * split::words(job);
-    let few = words < LEAST;
-    not_packed(job).or_else(|| few.then(|| format!("{words} words are too few to add")))
+    not_packed(job).or_else(|| few(windows::words(job) * split::words(job)))
+}
+
+/// Why so many words are not added, if they are not.
+pub(super) fn few(words: usize) -> Option<String> {
+    (words < LEAST).then(|| format!("{words} words are too few to add"))
 }
 
 /// The words of differences for a row and a column of the weights, and a word.
@@ -43,9 +47,8 @@ pub(super) struct Loops {
 }
 
 impl Loops {
-    /// Loops of so many turns over rows, columns and words of a job's weights.
-    pub fn new(job: &Job, [rows, cols, words]: [usize; 3], of_tap: Words) -> Loops {
-        let each = split::words(job);
+    /// Loops of so many turns over rows, columns and words of weights, for `each` of which there are so many to add.
+    pub fn new(each: usize, [rows, cols, words]: [usize; 3], of_tap: Words) -> Loops {
         let most = MOST / each;
         let inner = divisor(words, most);
         let trips = [rows, cols, words / inner, inner];
@@ -110,75 +113,100 @@ impl Loops {
 
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
-    nest(
-        job,
-        false,
-        |b, x| CarrySave {
-            x: split::read(b, job, x),
-            planes: Planes::declare(b, job, Shape::ONE),
-            live: RefCell::default(),
-        },
-        |b, kernel, site, channel| kernel.sum(b, job, site, channel),
-    )
+    let declare = |b: &mut Builder, x: &Source| CarrySave {
+        given: job,
+        planes: Planes::declare(b, x.job(), Shape::ONE),
+        live: RefCell::default(),
+    };
+    windows::nest(job, declare, |b, (x, kernel), place, channel| {
+        kernel.sum(b, x, place, channel)
+    })
 }
 
-struct CarrySave {
-    x: Operand,
+struct CarrySave<'a> {
+    given: &'a Job<'a>,
     planes: Planes,
-    /// Number of weights that are not 0, by taps: the table has an element per output.
-    live: RefCell<BTreeMap<[usize; 4], Buf>>,
+    /// Number of weights that are not 0, by sets of taps: `[set][output]`.
+    live: RefCell<BTreeMap<Vec<[usize; 4]>, Buf>>,
 }
 
-impl CarrySave {
-    fn sum(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
-        let (rows, cols) = (site.rows, site.cols);
-        if rows.count == 0 || cols.count == 0 {
+impl CarrySave<'_> {
+    fn sum(&self, b: &mut Builder, x: &Source, place: &Place, channel: &Channel) -> Expr {
+        if place.is_empty() {
             return int(0, Ty::I32);
         }
+        let (job, site) = (x.job(), x.site(place));
+        let (rows, cols) = (site.rows, site.cols);
         let [_, _, _, kw] = job.weights.shape;
         let words = self.planes.words();
-        let loops = Loops::new(job, [rows.count, cols.count, words.all], words);
+        let trips = [rows.count, cols.count, words.all];
+        let loops = Loops::new(split::words(job), trips, words);
+        let weights = |ky: &Expr, kx: &Expr| At {
+            block: channel.o.clone(),
+            valid: 1,
+            tap: (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone(),
+        };
         let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx], word| {
-            let at = At {
-                block: channel.o.clone(),
-                valid: 1,
-                tap: (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone(),
-            };
+            let at = weights(&ky, &kx);
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
             let bits = |plane| {
                 let at = job.x.at(job.x.word(words.index(word), plane), y.clone(), col.clone());
-                b.load(self.x.words, at)
+                b.load(x.words(), at)
             };
             let bits: Vec<Expr> = (0..job.x.planes).map(bits).collect();
             let first = self.planes.first(&at, word);
             let plus = self.planes.plus(b, word, &first, 0);
             let live = self.planes.live(b, word, &first, 0);
+            let live = match (live, x.mask(b, place, words.index(word))) {
+                (Some(live), Some(mask)) => Some(live & mask),
+                (live, mask) => live.or(mask),
+            };
             let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
             words.map(|word| b.val("d", word)).collect()
         });
         let wrong = b.val("wrong", wrong);
-        self.live(b, job, site, channel) - job.lost(wrong)
+        // Of products that are not 0; of weights that are not 0, where some are.
+        let [_, _, kh, kw] = self.given.weights.shape;
+        let all = [kh, kw].map(|count| Taps {
+            first: 0,
+            count,
+            base: 0,
+        });
+        let alike = |[r, c]: &[Taps; 2]| (r.count, c.count) == (kh, kw);
+        let (o, outputs) = (channel.o.clone(), self.given.weights.shape[0]);
+        let live = match place {
+            _ if !self.planes.zeros() => x.live(b, place),
+            Place::Map(site) => self.live(b, &[[site.rows, site.cols]], o),
+            Place::Window { edge: Some(edge), .. } => self.live(b, x.edges(), edge.clone() * idx(outputs) + o),
+            Place::Window { edge: None, .. } => match x.edges().iter().position(alike) {
+                Some(n) => self.live(b, x.edges(), idx(n * outputs) + o),
+                None => self.live(b, &[all], o),
+            },
+        };
+        live - job.lost(wrong)
     }
 
-    /// Number of products that are not 0; of weights that are not 0, where some are.
-    fn live(&self, b: &mut Builder, job: &Job, site: &Site, channel: &Channel) -> Expr {
-        if !self.planes.zeros() {
-            return self.x.live(b, job, site);
-        }
-        let (rows, cols) = (site.rows, site.cols);
-        let key = [rows.first, rows.count, cols.first, cols.count];
+    /// Number of weights that are not 0 by sets of taps, and outputs.
+    fn live(&self, b: &mut Builder, taps: &[[Taps; 2]], at: Expr) -> Expr {
+        let sets = taps
+            .iter()
+            .map(|[rows, cols]| [rows.first, rows.count, cols.first, cols.count]);
+        let key: Vec<[usize; 4]> = sets.collect();
         let known = self.live.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let counts = live(job, rows, cols);
+            let counts: Vec<i64> = taps.iter().flat_map(|[r, c]| live(self.given, *r, *c)).collect();
             let widest = counts.iter().max().expect("a layer has outputs");
             let ty = if *widest > 255 { Ty::I32 } else { Ty::U8 };
-            let name = format!("live_{}_{}_{}_{}", rows.first, rows.count, cols.first, cols.count);
+            let name = match &key[..] {
+                [[y, rows, x, cols]] => format!("live_{y}_{rows}_{x}_{cols}"),
+                _ => "live_of_edges".into(),
+            };
             let table = b.constants(&name, ty, ints(counts, ty));
             self.live.borrow_mut().insert(key, table);
             table
         });
-        let count = b.load(table, channel.o.clone());
+        let count = b.load(table, at);
         if b.ty(&count) == Ty::I32 {
             count
         } else {

@@ -11,9 +11,8 @@ use crate::kir::{Buf, Expr, Role, Ty};
 /// Elements of a row of taps that are copied in straight-line code.
 const STRAIGHT: usize = 16;
 
-/// The job on rows of as many taps as a multiple of `align` holds; the pooling window stays.
-pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
-    let taps = job.taps().next_multiple_of(align);
+/// The weights as rows of `taps`, those of a window and more.
+pub fn rows(job: &Job, taps: usize) -> Weights {
     let outputs = job.weights.shape[0];
     let WeightData::Coded { depth, codes, scale } = &job.weights.data else {
         unreachable!("sums are integers")
@@ -31,12 +30,18 @@ pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
         codes: (0..outputs * taps).map(code).collect(),
         scale: scale.clone(),
     };
+    Weights {
+        shape: [outputs, taps, 1, 1],
+        data,
+    }
+}
+
+/// The job on rows of as many taps as a multiple of `align` holds; the pooling window stays.
+pub fn plan<'a>(job: &Job<'a>, align: usize) -> Job<'a> {
+    let taps = job.taps().next_multiple_of(align);
     let size = job.pool.map_or([1, 1], |p| p.size);
     Job {
-        weights: Weights {
-            shape: [outputs, taps, 1, 1],
-            data,
-        },
+        weights: rows(job, taps),
         geom: Geometry::UNIT,
         x: View {
             c: taps,

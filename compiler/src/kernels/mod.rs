@@ -21,6 +21,7 @@ mod vector_sums;
 mod vector_xnor;
 mod view;
 mod window;
+mod windows;
 mod words;
 mod xnor;
 
@@ -29,6 +30,7 @@ pub use chunks::FEW_TAPS;
 pub use nest::{Job, Packed};
 use sums::Code;
 pub use view::{Layout, View};
+pub use windows::copies as copies_windows;
 
 /// A way to compute a linear layer.
 pub struct Family {
@@ -108,7 +110,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "xnor-tile",
         doc: "packed signs by packed weights, exclusive or and population count, eight sums at a time",
-        refuses: xnor::refuses,
+        refuses: vector_xnor::refuses_words,
         build: vector_xnor::build_words,
     },
     Family {
@@ -138,7 +140,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "split-xnor-tile",
         doc: "ternary operands packed as two bits each, by packed weights, exclusive or and population count, eight sums at a time",
-        refuses: |job| split::refuses(job, xnor::refuses),
+        refuses: |job| split::refuses(job, vector_xnor::refuses_words),
         build: |job| vector_xnor::build_words(&split::job(job)),
     },
     Family {

@@ -73,6 +73,23 @@ pub struct Site {
     pub x: Expr,
 }
 
+impl Site {
+    /// A single tap in column `x` of a map of one row.
+    pub fn of_tap(x: Expr) -> Site {
+        let tap = Taps {
+            first: 0,
+            count: 1,
+            base: 0,
+        };
+        Site {
+            rows: tap,
+            cols: tap,
+            y: idx(0),
+            x,
+        }
+    }
+}
+
 /// One output channel.
 #[derive(Clone, Debug)]
 pub struct Channel {

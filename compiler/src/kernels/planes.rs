@@ -1,7 +1,9 @@
 //! Binary and ternary weights as planes of bits, by the words of a packed operand: 32 inputs of a tap in each.
 //!
-//! Where inputs end in the middle of a word, so do weights: the last word of a tap is kept in 8, 16 or 24 bits.
+//! Where inputs end in the middle of a word, so do weights: the last word of a tap is kept in 8, 16 or 24 bits, or, a word at a time, in as many as
+//! there are inputs if bytes would leave too many unused.
 
+use super::bits;
 use super::nest::Job;
 use super::split;
 use super::tiles::Shape;
@@ -12,6 +14,9 @@ use crate::kir::{BinOp, Buf, Expr, Ty};
 
 /// Words that straight-line code takes at most: bytes hold the counts of this many.
 pub const MOST: usize = 31;
+
+/// So many inputs have a bit that may stay unused.
+const NEAR: usize = 64;
 
 /// A word of weights.
 #[derive(Clone, Debug)]
@@ -29,13 +34,17 @@ pub struct Words {
     pub all: usize,
     /// Whether the last is kept in fewer bits.
     pub cut: bool,
+    /// Whether in no more than there are inputs.
+    exact: bool,
 }
 
 impl Words {
     /// Those of `job`, for vectors of so many outputs. Straight-line code is to take words of which the last is another.
     pub fn of(job: &Job, lanes: usize) -> Words {
         let (all, left) = (job.inputs().div_ceil(WORD), job.inputs() % WORD);
-        let short = all * split::words(job) <= MOST && parts(left).is_some();
+        let short = all * split::words(job) <= MOST && left > 0;
+        let waste = parts(left).map_or(WORD, |p| p.iter().map(|ty| 8 * ty.bytes() as usize).sum()) - left;
+        let exact = lanes == 1 && short && waste * NEAR > job.inputs();
         let narrow = |ty: &Ty| {
             let (from, to) = (ty.times(lanes as u8), Ty::U32.times(lanes as u8));
             job.simd.has(&format!("load_{from}")) && job.simd.has(&format!("cast_{to}_{from}"))
@@ -43,7 +52,8 @@ impl Words {
         let loads = lanes == 1 || parts(left).is_some_and(|p| p.iter().all(narrow));
         Words {
             all,
-            cut: short && loads,
+            cut: exact || (short && loads && parts(left).is_some()),
+            exact,
         }
     }
 
@@ -93,8 +103,17 @@ fn parts(bits: usize) -> Option<&'static [Ty]> {
 struct Plane {
     /// `[block][row][column][word][output of the block]`, without the words that are cut.
     whole: Option<Buf>,
-    /// `[block][row][column][output of the block]`: the last words' lowest bits, and those above.
-    last: Vec<(Buf, Ty)>,
+    /// `[block][row][column][output of the block]`: what of the last words is kept.
+    last: Last,
+}
+
+/// Last words.
+#[derive(Clone, Debug)]
+enum Last {
+    /// Their lowest bits, and those above.
+    Parts(Vec<(Buf, Ty)>),
+    /// So many bits of each, one after the other in words.
+    Bits(Buf, usize),
 }
 
 /// The planes of a layer.
@@ -152,12 +171,12 @@ impl Planes {
     }
 
     /// The word at `first` for vector `q`: 1 where the weight is +1.
-    pub fn plus(&self, b: &Builder, word: &Word, first: &Expr, q: usize) -> Expr {
+    pub fn plus(&self, b: &mut Builder, word: &Word, first: &Expr, q: usize) -> Expr {
         self.plus.load(b, self.shape, word, first, q)
     }
 
     /// The same: 1 where the weight is not 0. Absent where none is.
-    pub fn live(&self, b: &Builder, word: &Word, first: &Expr, q: usize) -> Option<Expr> {
+    pub fn live(&self, b: &mut Builder, word: &Word, first: &Expr, q: usize) -> Option<Expr> {
         let live = self.live.as_ref();
         live.map(|plane| plane.load(b, self.shape, word, first, q))
     }
@@ -212,24 +231,39 @@ impl Plane {
             let suffix = if *ty == Ty::U8 { "byte" } else { "half" };
             (table(&format!("{name}_{suffix}"), *ty, data), *ty)
         };
-        let last = if words.cut { parts(inputs % WORD) } else { None };
-        let last = last.into_iter().flatten().map(&mut part).collect();
+        let last = match words.exact {
+            true => {
+                let bits = inputs % WORD;
+                let stream = bits::stream(&last, bits);
+                Last::Bits(table(&format!("{name}_bits"), Ty::U32, stream), bits)
+            }
+            false => {
+                let parts = if words.cut { parts(inputs % WORD) } else { None };
+                Last::Parts(parts.into_iter().flatten().map(&mut part).collect())
+            }
+        };
         let whole = (words.whole() > 0).then(|| table(name, Ty::U32, whole));
         Plane { whole, last }
     }
 
-    fn load(&self, b: &Builder, shape: Shape, word: &Word, first: &Expr, q: usize) -> Expr {
+    fn load(&self, b: &mut Builder, shape: Shape, word: &Word, first: &Expr, q: usize) -> Expr {
         let vector = |scalar: Ty| scalar.times(shape.lanes as u8);
         let load = |buf: Buf, ty: Ty| b.load_n(buf, first.clone() + idx(q * shape.lanes), shape.lanes, vector(ty));
         let ty = vector(Ty::U32);
         let narrow = |&(buf, part): &(Buf, Ty)| load(buf, part).cast(ty);
-        match (word, &self.last[..]) {
-            (Word::Whole(_), _) => load(self.whole.expect("some are whole"), Ty::U32),
-            (Word::Last(_), [low, high]) => {
+        let parts = match (word, &self.last) {
+            (Word::Whole(_), _) => return load(self.whole.expect("some are whole"), Ty::U32),
+            (Word::Last(_), Last::Bits(stream, bits)) => {
+                return bits::field(b, *stream, first.clone() + idx(q * shape.lanes), *bits);
+            }
+            (Word::Last(_), Last::Parts(parts)) => parts,
+        };
+        match &parts[..] {
+            [low, high] => {
                 let shift = splat(int(16, Ty::U32), ty);
                 narrow(low) | Expr::Bin(BinOp::Shl, narrow(high).into(), shift.into())
             }
-            (Word::Last(_), parts) => narrow(&parts[0]),
+            parts => narrow(&parts[0]),
         }
     }
 }

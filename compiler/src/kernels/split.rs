@@ -48,7 +48,7 @@ pub fn words(job: &Job) -> usize {
     }
 }
 
-/// The words whose ones lessen a sum: of an operand's `bits`, the weights that are +1, and those that are not 0, if some are.
+/// The words whose ones lessen a sum: of an operand's `bits`, the weights that are +1, and the places that count if not all do, as where weights are 0.
 pub fn differ(job: &Job, bits: &[Expr], plus: &Expr, live: Option<&Expr>) -> Vec<Expr> {
     let differ = |(sign, live): (&Expr, Option<&Expr>)| {
         let differ = sign.clone() ^ plus.clone();
@@ -56,7 +56,10 @@ pub fn differ(job: &Job, bits: &[Expr], plus: &Expr, live: Option<&Expr>) -> Vec
     };
     match job.packed {
         Packed::Signs | Packed::Means => bits.iter().map(|sign| differ((sign, live))).collect(),
-        Packed::Live => vec![differ((&bits[1], Some(&bits[0])))],
+        Packed::Live => {
+            let differ = differ((&bits[1], Some(&bits[0])));
+            vec![live.into_iter().fold(differ, |differ, live| differ & live.clone())]
+        }
     }
 }
 
@@ -68,13 +71,14 @@ pub struct Operand {
     live: Option<Buf>,
 }
 
-/// What the sums of `job` read: packed in scratch memory where that is asked for, else `x` itself.
-pub fn read(b: &mut Builder, job: &Job, x: Buf) -> Operand {
+/// What the sums of `job` read: packed in scratch memory where that is asked for, else `x` itself. Elements that are not 0 are counted
+/// only if `counted`.
+pub fn read(b: &mut Builder, job: &Job, x: Buf, counted: bool) -> Operand {
     let Some((given, _)) = job.given else {
         return Operand { words: x, live: None };
     };
     let words = b.param("packed", Ty::U32, job.x.elements(), Role::Scratch, Ty::U32.range());
-    let live = (job.packed == Packed::Live).then(|| {
+    let live = (counted && job.packed == Packed::Live).then(|| {
         let ty = if given.c > 255 { Ty::I32 } else { Ty::U8 };
         let buf = b.param("live", ty, given.h * given.w, Role::Scratch, (0, given.c as i64));
         (buf, ty)

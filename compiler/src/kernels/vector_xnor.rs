@@ -15,6 +15,7 @@ use super::split::{self, Operand};
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
 use super::window::Taps;
+use super::windows;
 use super::xnor;
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{Buf, Expr, Kernel, Ty, Var, VecOp};
@@ -49,7 +50,9 @@ pub fn refuses_carry_save(job: &Job) -> Option<String> {
     if machine(job.simd).is_some() {
         return Some("the target has vectors that count bits".into());
     }
-    let why = carry_save::refuses(job).or_else(|| refuses_vectors(job));
+    let words = job.kernel().iter().product::<usize>() * job.inputs().div_ceil(WORD) * split::words(job);
+    let why = refuses_vectors(job).or_else(|| carry_save::few(words));
+    let why = why.or_else(|| windows::instead(job));
     why.or_else(|| {
         let adds = adders(job.simd).is_some();
         (!adds).then(|| "the target has no vectors of words".into())
@@ -102,6 +105,11 @@ fn machine(simd: &Simd) -> Option<(usize, Count)> {
     whole.or_else(|| tiles::widest(simd, bytes).map(|n| (n, Count::Bytes)))
 }
 
+/// Why `xnor-tile` cannot build `job`, if so.
+pub fn refuses_words(job: &Job) -> Option<String> {
+    xnor::refuses(job).or_else(|| windows::instead(job))
+}
+
 /// Builds `vector-xnor`.
 pub fn build(job: &Job) -> Kernel {
     let (lanes, count) = machine(job.simd).expect("asked before");
@@ -148,7 +156,7 @@ pub fn build_carry_save(job: &Job) -> Kernel {
     tile(job, shape, Count::CarrySave)
 }
 
-/// Builds `xnor-tile`, of any job that `xnor` can build.
+/// Builds `xnor-tile`.
 pub fn build_words(job: &Job) -> Kernel {
     // Eight sums, four weights, two words of signs and the addresses stay in RISC-V's 31 registers.
     let shape = Shape {
@@ -173,7 +181,7 @@ fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
         job,
         shape,
         count,
-        x: split::read(b, job, x),
+        x: split::read(b, job, x, true),
         planes: Planes::declare(b, job, shape),
         counts: RefCell::default(),
     })
@@ -223,7 +231,7 @@ impl Sums for Xnor<'_> {
 impl Xnor<'_> {
     /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
     fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let loops = Loops::new(self.job, self.loops(tile), self.planes.words());
+        let loops = Loops::new(split::words(self.job), self.loops(tile), self.planes.words());
         let sum = |b: &mut Builder, site: &Site, q: usize| {
             let wrong = loops.ones(b, self.words(), &mut |b, at, word| {
                 let bits = |plane| {

@@ -3,10 +3,11 @@
 //! With d the number of places where sign and weight differ, n of them live, the sum is n - 2 d. Where every operand is the mean of
 //! two signs it is n - d, d counted for both; n - 2 d again where operands that are 0 are left out of both.
 
-use super::nest::{Channel, Job, Site, nest};
+use super::nest::{Channel, Job};
 use super::planes::{At, Planes, Word};
-use super::split::{self, Operand};
+use super::split;
 use super::tiles::Shape;
+use super::windows::{self, At as Place, Source};
 use crate::ir::Elem;
 use crate::kir::build::{Builder, idx, int};
 use crate::kir::{Expr, Kernel, Ty};
@@ -24,19 +25,16 @@ pub fn refuses(job: &Job) -> Option<String> {
 
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
-    nest(
-        job,
-        false,
-        |b, x| (split::read(b, job, x), Planes::declare(b, job, Shape::ONE)),
-        |b, (x, planes), site, channel| sum(b, job, planes, x, site, channel),
-    )
+    let declare = |b: &mut Builder, x: &Source| Planes::declare(b, x.job(), Shape::ONE);
+    windows::nest(job, declare, sum)
 }
 
-fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, channel: &Channel) -> Expr {
+fn sum(b: &mut Builder, (x, planes): (&Source, &Planes), place: &Place, channel: &Channel) -> Expr {
+    let (job, site) = (x.job(), x.site(place));
     let [_, _, kh, kw] = job.weights.shape;
     let words = planes.words();
     let acc = b.mutable("acc", int(0, Ty::I32));
-    if site.rows.count == 0 || site.cols.count == 0 {
+    if place.is_empty() {
         return Expr::Var(acc);
     }
     b.each("ky", site.rows.count, false, |b, ky| {
@@ -52,13 +50,16 @@ fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, ch
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
             let pixel = b.val("pixel", job.x.at(idx(0), y, col));
             let add = |b: &mut Builder, word: &Word| {
-                let load = |plane| b.load(x.words, pixel.clone() + job.x.word(words.index(word), plane));
+                let load = |plane| b.load(x.words(), pixel.clone() + job.x.word(words.index(word), plane));
                 let bits: Vec<Expr> = (0..job.x.planes).map(load).collect();
                 let first = planes.first(&at, word);
                 let plus = planes.plus(b, word, &first, 0);
                 let plus = if bits.len() > 1 { b.val("plus_w", plus) } else { plus };
-                let live = planes.live(b, word, &first, 0).map(|live| b.val("l", live));
-                let wrong = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
+                let mask = x.mask(b, place, words.index(word));
+                let live = planes.live(b, word, &first, 0);
+                let live = live.map(|live| mask.iter().fold(live, |live, mask| live & mask.clone()));
+                let live = live.map(|live| b.val("l", live));
+                let wrong = split::differ(job, &bits, &plus, live.as_ref().or(mask.as_ref())).into_iter();
                 let wrong = wrong.map(|differ| differ.popcnt().cast(Ty::I32)).reduce(|a, b| a + b);
                 let wrong = wrong.expect("a plane");
                 let term = match live {
@@ -79,7 +80,7 @@ fn sum(b: &mut Builder, job: &Job, planes: &Planes, x: &Operand, site: &Site, ch
     });
     match planes.zeros() {
         false => {
-            let n = x.live(b, job, site);
+            let n = x.live(b, place);
             n - int(job.per_bit(), Ty::I32) * Expr::Var(acc)
         }
         true => -Expr::Var(acc),

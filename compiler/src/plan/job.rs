@@ -2,7 +2,7 @@
 
 use crate::diag::{Code, Diag};
 use crate::ir::{Depth, Elem, Graph, NodeId, Op, WeightData, Weights, range};
-use crate::kernels::{FEW_TAPS, Job, Layout, Packed, View};
+use crate::kernels::{FEW_TAPS, Job, Layout, Packed, View, copies_windows};
 use crate::target::{Class, Shape, Simd};
 
 /// How the value of `id` lies in memory: in the caller's order where the caller holds it.
@@ -47,6 +47,7 @@ pub fn class(g: &Graph, id: NodeId) -> Option<Class> {
     let shape = match x.elem {
         Elem::Sign if apart => Shape::ApartOfSigns,
         Elem::Sign if dense => Shape::DenseOfSigns,
+        Elem::Sign if copies_windows(weights.shape, geom) => Shape::WindowsOfSigns,
         Elem::Sign => Shape::ConvOfSigns,
         Elem::F32 | Elem::Real if dense => Shape::DenseOfFloats,
         Elem::F32 | Elem::Real => Shape::ConvOfFloats,

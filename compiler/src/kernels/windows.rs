@@ -1,0 +1,429 @@
+//! Windows of packed operands, copied so that their bits lie side by side: of nine taps of 20 inputs six words for nine.
+//!
+//! A tap whose inputs fill no words leaves bits of its last unused, in the operand as in the weights, and every output meets them again. To move the
+//! taps of a pixel together takes some four instructions each, once for all outputs.
+//!
+//! The outputs of the map's edges, whichever taps they lack, are computed by the same code: their windows hold anything there, and a mask says so. Those of its inside
+//! are computed by another without masks.
+
+use super::im2col;
+use super::nest::{self, Channel, Finish, Job, Packed, Site, channels, coordinate};
+use super::split::{self, Operand};
+use super::view::{Layout, View, WORD};
+use super::window::{Axis, Taps};
+use crate::ir::Geometry;
+use crate::kir::build::{Builder, idx, int, ints};
+use crate::kir::{Buf, Expr, Kernel, Role, Ty};
+
+/// Fewer outputs are not worth the copy.
+const LEAST_OUTPUTS: usize = 8;
+
+/// Where a sum is taken.
+#[derive(Clone, Debug)]
+pub enum At<'a> {
+    /// On the operand itself.
+    Map(&'a Site),
+    /// On a copied window.
+    Window {
+        /// Which of those that an output pools.
+        number: Expr,
+        /// Which taps are on the map, if not all: one of [`Edges`].
+        edge: Option<Expr>,
+    },
+}
+
+impl At<'_> {
+    /// Whether no tap is on the map, as is known here.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, At::Map(site) if site.rows.count * site.cols.count == 0)
+    }
+}
+
+/// Whether kernels of packed operands copy windows for weights of this shape.
+pub fn copies([outputs, inputs, kh, kw]: [usize; 4], geom: &Geometry) -> bool {
+    kh * kw > 1 && !inputs.is_multiple_of(WORD) && geom.groups == 1 && outputs >= LEAST_OUTPUTS
+}
+
+/// The windows that kernels of `job` are better to copy, as the map of a job of one tap: one for each of the sums that an output pools, side by side.
+fn plan<'a>(job: &Job<'a>) -> Option<Job<'a>> {
+    copies(job.weights.shape, &job.geom).then(|| Job {
+        weights: im2col::rows(job, job.taps()),
+        geom: Geometry::UNIT,
+        x: View {
+            c: job.taps(),
+            h: 1,
+            w: job.pool.map_or(1, |p| p.size.iter().product()),
+            plane: 1,
+            elem: job.x.elem,
+            planes: job.x.planes,
+            layout: Layout::Packed,
+        },
+        ..job.clone()
+    })
+}
+
+/// Why a kernel that copies no windows is none for `job`, if so.
+pub fn instead(job: &Job) -> Option<String> {
+    plan(job).map(|_| format!("{} inputs fill no words: windows are copied instead", job.inputs()))
+}
+
+/// Words of weights for an output.
+pub fn words(job: &Job) -> usize {
+    let taps: usize = job.kernel().iter().product();
+    match plan(job) {
+        Some(_) => job.taps().div_ceil(WORD),
+        None => taps * job.inputs().div_ceil(WORD),
+    }
+}
+
+/// Builds the kernel of `job`, whose operand is packed, or is to be. `declare` adds the family's buffers; `sum` computes one sum of what it reads.
+pub fn nest<T>(
+    job: &Job,
+    declare: impl FnOnce(&mut Builder, &Source) -> T,
+    sum: impl Fn(&mut Builder, (&Source, &T), &At, &Channel) -> Expr,
+) -> Kernel {
+    let Some(rows) = plan(job) else {
+        let all = |b: &mut Builder, x| {
+            let source = Source {
+                job,
+                operand: split::read(b, job, x, true),
+                windows: None,
+            };
+            let family = declare(b, &source);
+            (source, family)
+        };
+        return nest::nest(job, false, all, |b, (source, family), site, channel| {
+            sum(b, (source, family), &At::Map(site), channel)
+        });
+    };
+    let mut b = Builder::new(&job.name, &job.doc);
+    let (given, range) = job.given();
+    let x = b.param("x", given.ty(), given.elements(), Role::In, range);
+    let y = b.param("y", job.y.ty(), job.y.elements(), Role::Out, job.y.ty().range());
+    let operand = split::read(&mut b, job, x, false);
+    let windows = Windows::declare(&mut b, job, rows);
+    let source = Source {
+        job,
+        operand,
+        windows: Some(windows),
+    };
+    let family = declare(&mut b, &source);
+    let finish = Finish::declare(&mut b, job);
+    let [ph, pw] = job.pool.map_or([1, 1], |p| p.size);
+    let each = |b: &mut Builder, visit: &mut dyn FnMut(&mut Builder, [Expr; 2], Expr)| {
+        b.each("dy", ph, false, |b, dy| {
+            b.each("dx", pw, false, |b, dx| {
+                visit(b, [dy.clone(), dx.clone()], dy * idx(pw) + dx)
+            });
+        });
+    };
+    let outputs = |b: &mut Builder, row: Expr, col: Expr, inside: bool| {
+        each(b, &mut |b, [dy, dx], number| {
+            let at = [row.clone() * idx(ph) + dy, col.clone() * idx(pw) + dx];
+            source.copy(b, at, &number, inside);
+        });
+        channels(b, job, false, y, (row.clone(), col.clone()), &mut |b, channel| {
+            let sum = |b: &mut Builder, number| {
+                let edge = source.edge(b, &number, inside);
+                sum(b, (&source, &family), &At::Window { number, edge }, channel)
+            };
+            let greatest = if ph * pw == 1 {
+                sum(b, idx(0))
+            } else {
+                let best = b.mutable("best", int(job.least, Ty::I32));
+                each(b, &mut |b, _, number| {
+                    let next = sum(b, number);
+                    b.set(best, Expr::Var(best).max(next));
+                });
+                Expr::Var(best)
+            };
+            finish.apply(b, greatest, channel.o.clone())
+        });
+    };
+    let [rows, cols] = [0, 1].map(|axis| inside(job, axis));
+    if rows.1 * cols.1 > 0 {
+        b.each("row", rows.1, false, |b, i| {
+            b.each("col", cols.1, false, |b, j| {
+                outputs(b, idx(rows.0) + i, idx(cols.0) + j, true)
+            });
+        });
+    }
+    let within = |(first, count): (usize, usize), at| (first..first + count).contains(&at);
+    let all = (0..job.y.h).flat_map(|row| (0..job.y.w).map(move |col| (row, col)));
+    let edge: Vec<_> = all
+        .filter(|&(row, col)| !(within(rows, row) && within(cols, col)))
+        .collect();
+    if !edge.is_empty() {
+        let rows = numbers(&mut b, "edge_row", edge.iter().map(|at| at.0));
+        let cols = numbers(&mut b, "edge_col", edge.iter().map(|at| at.1));
+        b.each("edge", edge.len(), false, |b, i| {
+            let [row, col] = [rows, cols].map(|table| b.load(table, i.clone()).cast(Ty::Idx));
+            let (row, col) = (b.val("row", row), b.val("col", col));
+            outputs(b, row, col, false);
+        });
+    }
+    b.finish()
+}
+
+/// The first output along an axis all of whose taps are on the map, and how many there are.
+fn inside(job: &Job, axis: usize) -> (usize, usize) {
+    let (map, outputs) = ([job.x.h, job.x.w][axis], [job.y.h, job.y.w][axis]);
+    let kernel = job.kernel()[axis];
+    let spans = Axis::new(axis, map, kernel, outputs, &job.geom, job.pool.as_ref()).spans();
+    let whole = |taps: &Taps| taps.count == kernel;
+    let span = spans.iter().find(|span| span.offsets.iter().all(whole));
+    span.map_or((0, 0), |span| (span.start, span.count))
+}
+
+/// A table in the narrowest elements.
+fn numbers(b: &mut Builder, name: &str, numbers: impl Iterator<Item = usize> + Clone) -> Buf {
+    let ty = match numbers.clone().max() {
+        Some(256..) => Ty::U16,
+        _ => Ty::U8,
+    };
+    b.constants(name, ty, ints(numbers.map(|n| n as i64), ty))
+}
+
+/// What sums read: the operand tap by tap, or copied windows.
+pub struct Source<'a> {
+    job: &'a Job<'a>,
+    operand: Operand,
+    windows: Option<Windows<'a>>,
+}
+
+struct Windows<'a> {
+    /// The job of one tap.
+    rows: Job<'a>,
+    words: Buf,
+    edges: Option<Edges>,
+    /// How many elements of each are not 0, where bits say that.
+    counts: Option<Buf>,
+}
+
+/// The sets of taps that windows may have on the map.
+struct Edges {
+    /// Of each: rows and columns.
+    taps: Vec<[Taps; 2]>,
+    /// By the sums' rows and columns, what to add for the number of the set.
+    axes: [Buf; 2],
+    /// By number, words that are 1 where bits are on the map.
+    masks: Buf,
+    /// By number, how many elements are.
+    counts: Buf,
+    /// The numbers of the windows' sets.
+    of_windows: Buf,
+}
+
+impl Edges {
+    fn declare(b: &mut Builder, job: &Job, rows: &Job) -> Edges {
+        let pooled = job.pool.map_or([1, 1], |p| p.size);
+        let of_axis = |axis: usize| -> Vec<Taps> {
+            let (map, sums) = ([job.x.h, job.x.w][axis], [job.y.h, job.y.w][axis] * pooled[axis]);
+            let spans = Axis::new(axis, map, job.kernel()[axis], sums, &job.geom, None).spans();
+            spans.iter().flat_map(|s| vec![s.offsets[0]; s.count]).collect()
+        };
+        let alike = |a: &Taps, b: &Taps| (a.first, a.count) == (b.first, b.count);
+        let axes = [0, 1].map(of_axis);
+        let sets = axes.clone().map(|mut taps| {
+            taps.dedup_by(|a, b| alike(a, b));
+            taps
+        });
+        let each = sets[1].len();
+        let mut axis = |name: &str, axis: usize, factor: usize| {
+            let number = |taps: &Taps| sets[axis].iter().position(|t| alike(t, taps)).expect("a set");
+            numbers(b, name, axes[axis].iter().map(|taps| number(taps) * factor))
+        };
+        let axes = [axis("row_edge", 0, each), axis("col_edge", 1, 1)];
+        let taps: Vec<[Taps; 2]> = sets[0].iter().flat_map(|r| sets[1].iter().map(|c| [*r, *c])).collect();
+        let [_, kw] = job.kernel();
+        let on_map = |[rows, cols]: &[Taps; 2], bit: usize| {
+            let tap = bit / job.inputs();
+            let has = |taps: &Taps, at: usize| (taps.first..taps.first + taps.count).contains(&at);
+            bit < job.taps() && has(rows, tap / kw) && has(cols, tap % kw)
+        };
+        let words = rows.x.pixel() / rows.x.planes;
+        let word = |taps: &[Taps; 2], w: usize| -> i64 {
+            (0..WORD)
+                .map(|bit| i64::from(on_map(taps, w * WORD + bit)) << bit)
+                .sum()
+        };
+        let masks = taps.iter().flat_map(|taps| (0..words).map(move |w| word(taps, w)));
+        let masks = b.constants("on_map", Ty::U32, ints(masks, Ty::U32));
+        let count = |[rows, cols]: &[Taps; 2]| rows.count * cols.count * job.inputs();
+        let counts = numbers(b, "on_map_count", taps.iter().map(count));
+        let most = taps.len() as i64 - 1;
+        let ty = if most > 255 { Ty::U16 } else { Ty::U8 };
+        let of_windows = b.param("edges", ty, rows.x.w, Role::Scratch, (0, most));
+        Edges {
+            taps,
+            axes,
+            masks,
+            counts,
+            of_windows,
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The job whose taps are read, and whose weights are met.
+    pub fn job(&self) -> &Job<'a> {
+        self.windows.as_ref().map_or(self.job, |w| &w.rows)
+    }
+
+    /// Where these taps are.
+    pub fn site(&self, at: &At) -> Site {
+        match at {
+            At::Map(site) => (*site).clone(),
+            At::Window { number, .. } => Site::of_tap(number.clone()),
+        }
+    }
+
+    /// Words of packed elements.
+    pub fn words(&self) -> Buf {
+        self.windows.as_ref().map_or(self.operand.words, |w| w.words)
+    }
+
+    /// Rows and columns of the taps that windows may have on the map, by number.
+    pub fn edges(&self) -> &[[Taps; 2]] {
+        let edges = self.windows.as_ref().and_then(|w| w.edges.as_ref());
+        edges.map_or(&[], |edges| &edges.taps)
+    }
+
+    /// Which bits of word `w` are on the map; nothing if all are.
+    pub fn mask(&self, b: &mut Builder, at: &At, w: Expr) -> Option<Expr> {
+        let At::Window { edge: Some(edge), .. } = at else {
+            return None;
+        };
+        let windows = self.windows.as_ref()?;
+        Some(windows.mask(b, edge, w))
+    }
+
+    /// How many products of binary weights are not 0.
+    pub fn live(&self, b: &mut Builder, at: &At) -> Expr {
+        let windows = match (at, &self.windows) {
+            (At::Window { number, edge }, Some(windows)) => Some((windows, number, edge)),
+            _ => None,
+        };
+        match (at, windows) {
+            (At::Map(site), _) => self.operand.live(b, self.job, site),
+            (
+                _,
+                Some((
+                    Windows {
+                        counts: Some(counts), ..
+                    },
+                    number,
+                    _,
+                )),
+            ) => b.load(*counts, number.clone()),
+            (_, Some((Windows { edges: Some(edges), .. }, _, Some(edge)))) => {
+                b.load(edges.counts, edge.clone()).cast(Ty::I32)
+            }
+            _ => int(self.job.taps() as i64, Ty::I32),
+        }
+    }
+
+    /// The number of a window's set of taps, if some may be off the map.
+    fn edge(&self, b: &mut Builder, number: &Expr, inside: bool) -> Option<Expr> {
+        let edges = self.windows.as_ref()?.edges.as_ref().filter(|_| !inside)?;
+        Some(b.val("taps", b.load(edges.of_windows, number.clone()).cast(Ty::Idx)))
+    }
+
+    /// Copies window `number`, of the sum in so many rows and columns of all.
+    fn copy(&self, b: &mut Builder, at: [Expr; 2], number: &Expr, inside: bool) {
+        if let Some(windows) = &self.windows {
+            windows.copy(b, self.job, self.operand.words, at, number, inside);
+        }
+    }
+}
+
+impl<'a> Windows<'a> {
+    fn declare(b: &mut Builder, job: &Job, rows: Job<'a>) -> Windows<'a> {
+        let words = b.param("windows", Ty::U32, rows.x.elements(), Role::Scratch, Ty::U32.range());
+        let most = (0, job.taps() as i64);
+        let says = job.packed == Packed::Live;
+        Windows {
+            words,
+            edges: (job.geom.pads != [0; 4]).then(|| Edges::declare(b, job, &rows)),
+            counts: says.then(|| b.param("counts", Ty::I32, rows.x.w, Role::Scratch, most)),
+            rows,
+        }
+    }
+
+    /// A window's words of a plane.
+    fn words_of_plane(&self) -> usize {
+        self.rows.x.pixel() / self.rows.x.planes
+    }
+
+    fn mask(&self, b: &mut Builder, edge: &Expr, w: Expr) -> Expr {
+        let edges = self.edges.as_ref().expect("some windows are at edges");
+        b.load(edges.masks, edge.clone() * idx(self.words_of_plane()) + w)
+    }
+
+    fn copy(&self, b: &mut Builder, job: &Job, x: Buf, at: [Expr; 2], number: &Expr, inside: bool) {
+        let (to, inputs) = (self.rows.x, job.inputs());
+        let window = b.val("window", number.clone() * idx(to.pixel()));
+        let [kh, kw] = job.kernel();
+        let mut coordinates = |axis: usize, taps: usize| -> Vec<Expr> {
+            let first = b.val("first", at[axis].clone() * idx(job.geom.stride[axis]));
+            let mut tap = |tap: usize| {
+                let padded = first.clone() + idx(tap * job.geom.dilation[axis]);
+                match inside {
+                    true => padded - idx(job.geom.pads[axis]),
+                    false => coordinate(b, job, axis, padded).0,
+                }
+            };
+            (0..taps).map(&mut tap).collect()
+        };
+        let (rows, cols) = (coordinates(0, kh), coordinates(1, kw));
+        for plane in 0..to.planes {
+            // What is not yet stored of the word at hand, and its bits.
+            let (mut rest, mut fill, mut w) = (None, 0, 0);
+            let put = |b: &mut Builder, w: usize, word: Expr| {
+                b.store(self.words, window.clone() + to.word(idx(w), plane), word);
+            };
+            for (row, col) in rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col))) {
+                let pixel = b.val("pixel", job.x.at(idx(0), row.clone(), col.clone()));
+                for group in 0..inputs.div_ceil(WORD) {
+                    let bits = (inputs - group * WORD).min(WORD);
+                    let word = b.load(x, pixel.clone() + job.x.word(idx(group), plane));
+                    let word = b.val("bits", word);
+                    let lit = |n: usize| int(n as i64, Ty::U32);
+                    let all = match rest.take() {
+                        None => word.clone(),
+                        Some(rest) => b.val("rest", rest | (word.clone() << lit(fill))),
+                    };
+                    fill += bits;
+                    rest = Some(all.clone());
+                    if fill >= WORD {
+                        put(b, w, all);
+                        (w, fill) = (w + 1, fill - WORD);
+                        rest = (fill > 0).then(|| b.val("rest", word >> lit(bits - fill)));
+                    }
+                }
+            }
+            if let Some(rest) = rest {
+                put(b, w, rest);
+            }
+        }
+        let edge = self.edges.as_ref().filter(|_| !inside).map(|edges| {
+            let [row, col] = [0, 1].map(|axis| b.load(edges.axes[axis], at[axis].clone()).cast(Ty::Idx));
+            let edge = b.val("taps", row + col);
+            let ty = b.ty(&Expr::Load(edges.of_windows, idx(0).into()));
+            b.store(edges.of_windows, number.clone(), edge.clone().cast(ty));
+            edge
+        });
+        if let Some(counts) = self.counts {
+            let count = b.mutable("count", int(0, Ty::I32));
+            b.each("w", self.words_of_plane(), false, |b, w| {
+                let live = b.load(self.words, window.clone() + to.word(w.clone(), 0));
+                let mask = edge.as_ref().map(|edge| self.mask(b, edge, w));
+                let live = mask.into_iter().fold(live, |live, mask| live & mask);
+                b.add(count, live.popcnt().cast(Ty::I32));
+            });
+            // The verifier does not see how few they are where bits are counted by arithmetic.
+            let count = Expr::Var(count).min(int(job.taps() as i64, Ty::I32));
+            b.store(counts, number.clone(), count);
+        }
+    }
+}
