@@ -139,14 +139,12 @@ impl CarrySave<'_> {
         let (rows, cols) = (site.rows, site.cols);
         let [_, _, _, kw] = job.weights.shape;
         let words = self.planes.words();
-        let trips = [rows.count, cols.count, words.all];
-        let loops = Loops::new(split::words(job), trips, words);
         let weights = |ky: &Expr, kx: &Expr| At {
             block: channel.o.clone(),
             valid: 1,
             tap: (idx(rows.first) + ky.clone()) * idx(kw) + idx(cols.first) + kx.clone(),
         };
-        let wrong = loops.ones(b, Ty::U32, &mut |b, [ky, kx], word| {
+        let mut differ = |b: &mut Builder, [ky, kx]: [Expr; 2], word: &Word| {
             let at = weights(&ky, &kx);
             let y = site.y.clone() + ky * idx(job.geom.dilation[0]);
             let col = site.x.clone() + kx * idx(job.geom.dilation[1]);
@@ -164,7 +162,15 @@ impl CarrySave<'_> {
             };
             let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
             words.map(|word| b.val("d", word)).collect()
+        };
+        // More words than straight-line code takes are all alike, and their last is added apart.
+        let each = split::words(job);
+        let parts = if words.apart() && words.all * each > MOST { words.parts().to_vec() } else { vec![words] };
+        let ones = parts.into_iter().map(|words| {
+            let loops = Loops::new(each, [rows.count, cols.count, words.all], words);
+            loops.ones(b, Ty::U32, &mut differ)
         });
+        let wrong = ones.reduce(|a, b| a + b).expect("a part");
         let wrong = b.val("wrong", wrong);
         // Of products that are not 0; of weights that are not 0, where some are.
         let [_, _, kh, kw] = self.given.weights.shape;

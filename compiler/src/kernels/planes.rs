@@ -39,10 +39,11 @@ pub struct Words {
 }
 
 impl Words {
-    /// Those of `job`, for vectors of so many outputs. Straight-line code is to take words of which the last is another.
-    pub fn of(job: &Job, lanes: usize) -> Words {
+    /// Those of `job`, for blocks of a shape. Straight-line code is to take words of which the last is another, but for one sum at a time.
+    pub fn of(job: &Job, shape: Shape) -> Words {
+        let lanes = shape.lanes;
         let (all, left) = (job.inputs().div_ceil(WORD), job.inputs() % WORD);
-        let short = all * split::words(job) <= MOST && left > 0;
+        let short = (shape.outputs() == 1 || all * split::words(job) <= MOST) && left > 0;
         let waste = parts(left).map_or(WORD, |p| p.iter().map(|ty| 8 * ty.bytes() as usize).sum()) - left;
         let exact = lanes == 1 && short && waste * NEAR > job.inputs();
         let narrow = |ty: &Ty| {
@@ -65,6 +66,12 @@ impl Words {
     /// Whether straight-line code is to take the words of a tap: the last is not like the others.
     pub fn apart(&self) -> bool {
         self.cut && self.all > 1
+    }
+
+    /// The whole ones, and the last if it is kept in fewer bits.
+    pub fn parts(&self) -> [Words; 2] {
+        let of = |all, cut| Words { all, cut, ..*self };
+        [of(self.whole(), false), of(self.all - self.whole(), true)]
     }
 
     /// A word of those that loops run through.
@@ -130,7 +137,7 @@ impl Planes {
     /// Packs the weights of `job` for vectors and blocks of a shape.
     pub fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
         let (depth, codes) = job.packed_codes().expect("asked before");
-        let words = Words::of(job, shape.lanes);
+        let words = Words::of(job, shape);
         let mut plane = |name: &str, is: &dyn Fn(i8) -> bool| {
             let bit = |o: usize, k: usize| is(codes[job.source(o, k)]);
             Plane::declare(b, job, shape, words, name, &bit)
