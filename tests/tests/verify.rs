@@ -70,7 +70,7 @@ fn layers_computed_row_by_row_agree() {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let mut models = vec![committed("lenet5_int8"), committed("lenet5_binary")];
     for x in ["int8", "ternary", "binary"] {
-        let line = format!("3x12x12 24C3-40C3-MP2-32C3s2-10FC x={x}");
+        let line = format!("3x14x14 24C3-40C3-MP2-32C3s2-10FC x={x}");
         let path = dir.path().join(format!("padded_{x}.onnx"));
         let bytes = synth::onnx(&line.parse().expect("a sound line"), Form::Network);
         std::fs::write(&path, bytes).expect("it can be written");

@@ -165,7 +165,11 @@ impl CarrySave<'_> {
         };
         // More words than straight-line code takes are all alike, and their last is added apart.
         let each = split::words(job);
-        let parts = if words.apart() && words.all * each > MOST { words.parts().to_vec() } else { vec![words] };
+        let parts = if words.apart() && words.all * each > MOST {
+            words.parts().to_vec()
+        } else {
+            vec![words]
+        };
         let ones = parts.into_iter().map(|words| {
             let loops = Loops::new(each, [rows.count, cols.count, words.all], words);
             loops.ones(b, Ty::U32, &mut differ)

@@ -148,12 +148,11 @@ pub fn nest<T>(
             });
         });
     }
-    let within = |(first, count): (usize, usize), at| (first..first + count).contains(&at);
-    let all = (0..job.y.h).flat_map(|row| (0..job.y.w).map(move |col| (row, col)));
-    let edge: Vec<_> = all
-        .filter(|&(row, col)| !(within(rows, row) && within(cols, col)))
-        .collect();
-    if !edge.is_empty() {
+    if at_edges(job) > 0 {
+        let within = |(first, count): (usize, usize), at| (first..first + count).contains(&at);
+        let all = (0..job.y.h).flat_map(|row| (0..job.y.w).map(move |col| (row, col)));
+        let edge = all.filter(|&(row, col)| !(within(rows, row) && within(cols, col)));
+        let edge: Vec<_> = edge.collect();
         let rows = numbers(&mut b, "edge_row", edge.iter().map(|at| at.0));
         let cols = numbers(&mut b, "edge_col", edge.iter().map(|at| at.1));
         b.each("edge", edge.len(), false, |b, i| {
@@ -173,6 +172,12 @@ fn inside(job: &Job, axis: usize) -> (usize, usize) {
     let whole = |taps: &Taps| taps.count == kernel;
     let span = spans.iter().find(|span| span.offsets.iter().all(whole));
     span.map_or((0, 0), |span| (span.start, span.count))
+}
+
+/// How many outputs have taps off the map.
+fn at_edges(job: &Job) -> usize {
+    let [rows, cols] = [0, 1].map(|axis| inside(job, axis).1);
+    job.y.h * job.y.w - rows * cols
 }
 
 /// A table in the narrowest elements.
@@ -344,7 +349,7 @@ impl<'a> Windows<'a> {
         let says = job.packed == Packed::Live;
         Windows {
             words,
-            edges: (job.geom.pads != [0; 4]).then(|| Edges::declare(b, job, &rows)),
+            edges: (at_edges(job) > 0).then(|| Edges::declare(b, job, &rows)),
             counts: says.then(|| b.param("counts", Ty::I32, rows.x.w, Role::Scratch, most)),
             rows,
         }
