@@ -784,5 +784,17 @@ mod tests {
             "{new}"
         );
         assert_eq!(c.replace(&new), new);
+        // Of some classes the comment is added to that of the others, and takes the place of its own.
+        let some = Calibration {
+            classes: vec![class("binary-conv")],
+            ..c
+        };
+        let added = some.replace(&new);
+        let comment = |text: &str| text.lines().filter(|l| l.starts_with('#')).count();
+        assert!(
+            added.contains("--class binary-conv`\n# on ") && comment(&added) == comment(&new) + 2,
+            "{added}"
+        );
+        assert_eq!(some.replace(&added), added);
     }
 }

@@ -435,6 +435,28 @@ fn words_are_added_in_vectors() {
     }
 }
 
+/// Copied windows of few taps and of many, which loops copy: at the edges of a padded map and without any, in steps of two, pooled, of inputs in one word
+/// and in two, of more words than are added at a time.
+#[test]
+fn windows_are_copied() {
+    for line in [
+        "3x7x6 20C3-9C3s2-10FC",
+        "3x9x9 12C7-9C3-MP2-12FC",
+        "3x7x7 20C3-20C7p0-10FC",
+        "3x8x8 35C5-MP2-12C5-9FC",
+        "3x9x9 30C3-10FC",
+    ] {
+        for weights in ["binary", "ternary"] {
+            for family in ["xnor", "carry-save"] {
+                is_exact(&format!("{line} w={weights} x=binary"), "generic", family);
+            }
+            for family in ["split-xnor", "split-carry-save"] {
+                is_exact(&format!("{line} w={weights} x=ternary"), "generic", family);
+            }
+        }
+    }
+}
+
 /// Channels apart, of one word and of two: at the edges of a padded map, in steps of two, pooled, weights with zeros and without.
 #[test]
 fn channels_apart_are_added_in_slices() {
