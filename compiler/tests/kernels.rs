@@ -441,17 +441,25 @@ fn words_are_added_in_vectors() {
 fn windows_are_copied() {
     for line in [
         "3x7x6 20C3-9C3s2-10FC",
-        "3x9x9 12C7-9C3-MP2-12FC",
+        "3x9x9 12C1-9C3-MP2-12FC",
         "3x7x7 20C3-20C7p0-10FC",
-        "3x8x8 35C5-MP2-12C5-9FC",
+        "3x8x8 35C1-MP2-12C5-9FC",
         "3x9x9 30C3-10FC",
+        // In vectors the bits of weights become words instead.
+        "3x6x6 20C1-9C3-10FC",
+        "3x5x5 44C1-50C3-10FC",
     ] {
         for weights in ["binary", "ternary"] {
-            for family in ["xnor", "carry-save"] {
-                is_exact(&format!("{line} w={weights} x=binary"), "generic", family);
-            }
-            for family in ["split-xnor", "split-carry-save"] {
-                is_exact(&format!("{line} w={weights} x=ternary"), "generic", family);
+            for (family, split, target) in [
+                ("xnor", "split-xnor", "generic"),
+                ("carry-save", "split-carry-save", "generic"),
+                ("xnor-tile", "split-xnor-tile", "rv32imac-zbb"),
+                ("vector-xnor", "split-vector-xnor", "aarch64"),
+                ("vector-xnor", "split-vector-xnor", "x86_64-avx512"),
+                ("vector-carry-save", "split-vector-carry-save", "cortex-m55"),
+            ] {
+                is_exact(&format!("{line} w={weights} x=binary"), target, family);
+                is_exact(&format!("{line} w={weights} x=ternary"), target, split);
             }
         }
     }

@@ -114,9 +114,8 @@ impl Loops {
 /// Builds the kernel.
 pub fn build(job: &Job) -> Kernel {
     let declare = |b: &mut Builder, x: &Source| CarrySave {
-        given: job,
         planes: Planes::declare(b, x.job(), Shape::ONE),
-        live: RefCell::default(),
+        live: LiveCounts::of(job, Shape::ONE),
     };
     windows::nest(job, declare, |b, (x, kernel), place, channel| {
         kernel.sum(b, x, place, channel)
@@ -124,10 +123,9 @@ pub fn build(job: &Job) -> Kernel {
 }
 
 struct CarrySave<'a> {
-    given: &'a Job<'a>,
     planes: Planes,
     /// Number of weights that are not 0, by sets of taps: `[set][output]`.
-    live: RefCell<BTreeMap<Vec<[usize; 4]>, Buf>>,
+    live: LiveCounts<'a>,
 }
 
 impl CarrySave<'_> {
@@ -156,7 +154,7 @@ impl CarrySave<'_> {
             let first = self.planes.first(&at, word);
             let plus = self.planes.plus(b, word, &first, 0);
             let live = self.planes.live(b, word, &first, 0);
-            let live = match (live, x.mask(b, place, words.index(word))) {
+            let live = match (live, x.mask(b, place, words.index(word), Ty::U32)) {
                 (Some(live), Some(mask)) => Some(live & mask),
                 (live, mask) => live.or(mask),
             };
@@ -177,45 +175,70 @@ impl CarrySave<'_> {
         let wrong = ones.reduce(|a, b| a + b).expect("a part");
         let wrong = b.val("wrong", wrong);
         // Of products that are not 0; of weights that are not 0, where some are.
-        let [_, _, kh, kw] = self.given.weights.shape;
-        let all = [kh, kw].map(|count| Taps {
-            first: 0,
-            count,
-            base: 0,
-        });
-        let alike = |[r, c]: &[Taps; 2]| (r.count, c.count) == (kh, kw);
-        let (o, outputs) = (channel.o.clone(), self.given.weights.shape[0]);
-        let live = match place {
-            _ if !self.planes.zeros() => x.live(b, place),
-            Place::Map(site) => self.live(b, &[[site.rows, site.cols]], o),
-            Place::Window { edge: Some(edge), .. } => self.live(b, x.edges(), edge.clone() * idx(outputs) + o),
-            Place::Window { edge: None, .. } => match x.edges().iter().position(alike) {
-                Some(n) => self.live(b, x.edges(), idx(n * outputs) + o),
-                None => self.live(b, &[all], o),
-            },
+        let live = match self.planes.zeros() {
+            true => self.live.load(b, x, place, channel.o.clone()),
+            false => x.live(b, place),
         };
         live - job.lost(wrong)
     }
+}
 
-    /// Number of weights that are not 0 by sets of taps, and outputs.
-    fn live(&self, b: &mut Builder, taps: &[[Taps; 2]], at: Expr) -> Expr {
+/// How many weights of outputs are not 0 among the taps on the map, in tables that are declared where they are needed.
+pub(super) struct LiveCounts<'a> {
+    job: &'a Job<'a>,
+    shape: Shape,
+    /// By sets of taps.
+    tables: RefCell<BTreeMap<Vec<[usize; 4]>, Buf>>,
+}
+
+impl<'a> LiveCounts<'a> {
+    /// Those of `job`, of so many outputs at a time.
+    pub fn of(job: &'a Job<'a>, shape: Shape) -> LiveCounts<'a> {
+        LiveCounts {
+            job,
+            shape,
+            tables: RefCell::default(),
+        }
+    }
+
+    /// Those of a vector of outputs from `o` on.
+    pub fn load(&self, b: &mut Builder, x: &Source, place: &Place, o: Expr) -> Expr {
+        let (taps, number) = x.on_map(place);
+        // Vectors may go beyond the last output.
+        let outputs = match self.shape.lanes {
+            1 => self.job.y.c,
+            _ => self.shape.padded(self.job),
+        };
         let sets = taps
             .iter()
             .map(|[rows, cols]| [rows.first, rows.count, cols.first, cols.count]);
         let key: Vec<[usize; 4]> = sets.collect();
-        let known = self.live.borrow().get(&key).copied();
+        let known = self.tables.borrow().get(&key).copied();
         let table = known.unwrap_or_else(|| {
-            let counts: Vec<i64> = taps.iter().flat_map(|[r, c]| live(self.given, *r, *c)).collect();
+            let of_set = |[rows, cols]: &[Taps; 2]| {
+                let mut counts = live(self.job, *rows, *cols);
+                counts.resize(outputs, 0);
+                counts
+            };
+            let counts: Vec<i64> = taps.iter().flat_map(of_set).collect();
             let widest = counts.iter().max().expect("a layer has outputs");
-            let ty = if *widest > 255 { Ty::I32 } else { Ty::U8 };
+            let ty = if self.shape.lanes > 1 || *widest > 255 {
+                Ty::I32
+            } else {
+                Ty::U8
+            };
             let name = match &key[..] {
                 [[y, rows, x, cols]] => format!("live_{y}_{rows}_{x}_{cols}"),
                 _ => "live_of_edges".into(),
             };
             let table = b.constants(&name, ty, ints(counts, ty));
-            self.live.borrow_mut().insert(key, table);
+            self.tables.borrow_mut().insert(key, table);
             table
         });
+        let at = number * idx(outputs) + o;
+        if self.shape.lanes > 1 {
+            return b.load_n(table, at, self.shape.lanes, self.shape.sums());
+        }
         let count = b.load(table, at);
         if b.ty(&count) == Ty::I32 {
             count
@@ -226,7 +249,7 @@ impl CarrySave<'_> {
 }
 
 /// Per output, how many weights among the taps are not 0.
-pub(super) fn live(job: &Job, rows: Taps, cols: Taps) -> Vec<i64> {
+fn live(job: &Job, rows: Taps, cols: Taps) -> Vec<i64> {
     let (_, codes) = job.packed_codes().expect("asked before");
     let [kh, kw] = job.kernel();
     let within = |taps: Taps, tap: usize| (taps.first..taps.first + taps.count).contains(&tap);

@@ -76,14 +76,9 @@ pub struct Site {
 impl Site {
     /// A single tap in column `x` of a map of one row.
     pub fn of_tap(x: Expr) -> Site {
-        let tap = Taps {
-            first: 0,
-            count: 1,
-            base: 0,
-        };
         Site {
-            rows: tap,
-            cols: tap,
+            rows: Taps::ONE,
+            cols: Taps::ONE,
             y: idx(0),
             x,
         }

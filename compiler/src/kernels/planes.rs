@@ -1,22 +1,30 @@
 //! Binary and ternary weights as planes of bits, by the words of a packed operand: 32 inputs of a tap in each.
 //!
-//! Where inputs end in the middle of a word, so do weights: the last word of a tap is kept in 8, 16 or 24 bits, or, a word at a time, in as many as
-//! there are inputs if bytes would leave too many unused.
+//! Where inputs end in the middle of a word, so do weights: the last word of a tap is kept in 8, 16 or 24 bits, or in as many as there are inputs if
+//! bytes would leave too many unused. A word at a time these are read from a stream of bits; for vectors of outputs the bits of all taps lie side by side,
+//! and words are made of them in scratch memory before the first sum.
 
 use super::bits;
+use super::im2col;
 use super::nest::Job;
 use super::split;
 use super::tiles::Shape;
 use super::view::WORD;
 use crate::ir::Depth;
 use crate::kir::build::{Builder, idx, int, ints, splat};
-use crate::kir::{BinOp, Buf, Expr, Ty};
+use crate::kir::{BinOp, Buf, Expr, Role, Ty};
 
 /// Words that straight-line code takes at most: bytes hold the counts of this many.
 pub const MOST: usize = 31;
 
 /// So many inputs have a bit that may stay unused.
 const NEAR: usize = 64;
+
+/// Sums that one making of words has to serve. (50 outputs of 30 inputs, 3x3, on AArch64: 2,100 instructions, and 370 for each sum.)
+const SERVED: usize = 16;
+
+/// Words that straight-line code makes at most.
+const MADE: usize = 64;
 
 /// A word of weights.
 #[derive(Clone, Debug)]
@@ -44,8 +52,7 @@ impl Words {
         let lanes = shape.lanes;
         let (all, left) = (job.inputs().div_ceil(WORD), job.inputs() % WORD);
         let short = (shape.outputs() == 1 || all * split::words(job) <= MOST) && left > 0;
-        let waste = parts(left).map_or(WORD, |p| p.iter().map(|ty| 8 * ty.bytes() as usize).sum()) - left;
-        let exact = lanes == 1 && short && waste * NEAR > job.inputs();
+        let exact = lanes == 1 && short && is_wasteful(job);
         let narrow = |ty: &Ty| {
             let (from, to) = (ty.times(lanes as u8), Ty::U32.times(lanes as u8));
             job.simd.has(&format!("load_{from}")) && job.simd.has(&format!("cast_{to}_{from}"))
@@ -95,6 +102,13 @@ impl Words {
     }
 }
 
+/// Whether a tap's last word in bytes leaves too many bits unused.
+fn is_wasteful(job: &Job) -> bool {
+    let left = job.inputs() % WORD;
+    let kept = parts(left).map_or(WORD, |p| p.iter().map(|ty| 8 * ty.bytes() as usize).sum());
+    left > 0 && (kept - left) * NEAR > job.inputs()
+}
+
 /// What holds the last word's bits, the lowest first; nothing if that is a word.
 fn parts(bits: usize) -> Option<&'static [Ty]> {
     match bits {
@@ -134,6 +148,104 @@ pub struct Planes {
 }
 
 impl Planes {
+    /// Packs the weights of `job` for vectors and blocks of a shape, and makes words of them if that pays and may take scratch memory.
+    pub fn made(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
+        let taps: usize = job.kernel().iter().product();
+        let sums = job.y.h * job.y.w * job.pool.map_or(1, |p| p.size.iter().product());
+        let vector = Ty::U32.times(shape.lanes as u8);
+        let able = ["store", "shl", "shr", "or", "and", "splat"].iter();
+        let able = able.map(|op| format!("{op}_{vector}")).all(|op| job.simd.has(&op));
+        let many = taps * job.inputs().div_ceil(WORD) > MADE;
+        if shape.lanes == 1 || taps == 1 || sums < SERVED || many || !able || job.inputs().is_multiple_of(WORD) {
+            return Planes::declare(b, job, shape);
+        }
+        let rows = Job {
+            weights: im2col::rows(job, job.taps()),
+            ..job.clone()
+        };
+        Planes::declare(b, &rows, shape).as_words(b, job)
+    }
+
+    /// The planes of all taps' bits side by side as those of `job`, tap by tap.
+    fn as_words(self, b: &mut Builder, job: &Job) -> Planes {
+        let (shape, taps) = (self.shape, job.kernel().iter().product());
+        let words = Words {
+            all: job.inputs().div_ceil(WORD),
+            cut: false,
+            exact: false,
+        };
+        // A vector that is not full is stored all the same.
+        let len = taps * words.all * job.y.c + Shape::beyond(job, shape.lanes);
+        let mut scratch = |name: &str| Plane {
+            whole: Some(b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range())),
+            last: Last::Parts(vec![]),
+        };
+        let made = Planes {
+            shape,
+            words,
+            taps,
+            plus: scratch("plus_words"),
+            live: self.live.is_some().then(|| scratch("live_words")),
+        };
+        let block = |b: &mut Builder, block: Expr, valid: usize| {
+            let vectors = shape.vectors(valid);
+            // From the last on: what is stored beyond its outputs are the first of the next word.
+            b.each("vector", vectors, false, |b, q| {
+                let at = b.val("from", (idx(vectors - 1) - q) * idx(shape.lanes));
+                self.make(b, job, &made, &block, valid, &at);
+            });
+        };
+        let (whole, left) = (job.y.c / shape.outputs(), job.y.c % shape.outputs());
+        b.each("block", whole, false, |b, at| block(b, at, shape.outputs()));
+        if left > 0 {
+            block(b, idx(whole), left);
+        }
+        made
+    }
+
+    /// Makes the words of a vector of outputs, from `at` on among those of a block.
+    fn make(&self, b: &mut Builder, job: &Job, made: &Planes, block: &Expr, valid: usize, at: &Expr) {
+        let place = |tap| At {
+            block: block.clone(),
+            valid,
+            tap: idx(tap),
+        };
+        let ty = Ty::U32.times(self.shape.lanes as u8);
+        let lit = |n: usize| splat(int(n as i64, Ty::U32), ty);
+        for (from, to) in [
+            (Some(&self.plus), Some(&made.plus)),
+            (self.live.as_ref(), made.live.as_ref()),
+        ] {
+            let (Some(from), Some(to)) = (from, to) else { continue };
+            let load = |b: &mut Builder, word: Word| {
+                let first = self.first(&place(0), &word) + at.clone();
+                let bits = from.load(b, self.shape, &word, &first, 0);
+                b.val("bits", bits)
+            };
+            let all: Vec<Expr> = self.words.each().map(|word| load(b, word)).collect();
+            for tap in 0..made.taps {
+                for w in 0..made.words.all {
+                    let first = tap * job.inputs() + w * WORD;
+                    let count = (job.inputs() - w * WORD).min(WORD);
+                    let (word, shift) = (first / WORD, first % WORD);
+                    let mut bits = match shift {
+                        0 => all[word].clone(),
+                        n => Expr::Bin(BinOp::Shr, all[word].clone().into(), lit(n).into()),
+                    };
+                    if shift + count > WORD {
+                        bits = bits | Expr::Bin(BinOp::Shl, all[word + 1].clone().into(), lit(WORD - shift).into());
+                    }
+                    // Bits of the next tap.
+                    if count < WORD && shift + count != WORD {
+                        bits = bits & lit((1 << count) - 1);
+                    }
+                    let to_word = made.first(&place(tap), &Word::Whole(idx(w))) + at.clone();
+                    b.store(to.whole.expect("in scratch memory"), to_word, bits);
+                }
+            }
+        }
+    }
+
     /// Packs the weights of `job` for vectors and blocks of a shape.
     pub fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
         let (depth, codes) = job.packed_codes().expect("asked before");

@@ -7,6 +7,7 @@
 use super::nest::{self, Finish, High, Job};
 use super::view::{Layout, View, WORD};
 use super::window::{Axis, Span, Taps};
+use super::windows::Places;
 use crate::ir::{Epilogue, Ties};
 use crate::kir::build::{Builder, idx, int, ints, splat};
 use crate::kir::{BinOp, Buf, Expr, Kernel, Role, Ty, VecOp};
@@ -42,6 +43,8 @@ pub struct Site {
 pub struct Tile<'a> {
     /// The sites.
     pub sites: &'a [Site],
+    /// Whether they are windows that may have taps off the map.
+    pub hangs: bool,
     /// Vertical taps; `base` means nothing here.
     pub rows: Taps,
     /// Horizontal taps.
@@ -85,6 +88,13 @@ impl Shape {
             _ => even.next_multiple_of(step),
         };
         Shape { blocks, ..self }
+    }
+
+    /// Of so many pixels, those of a tile, each with so many sites: as few tiles as possible, and these as even as possible.
+    fn wide(&self, pixels: usize, sites: usize) -> usize {
+        let most = (self.pixels / sites).max(1);
+        let even = pixels.div_ceil(pixels.div_ceil(most));
+        even.next_multiple_of(self.together).min(most).min(pixels)
     }
 
     /// Outputs of a block.
@@ -159,6 +169,11 @@ impl Sum {
 
 /// How a family takes sums.
 pub trait Sums {
+    /// Where windows are copied, and sites are sums by their rows and columns: the outputs that have all taps on the map, and the others.
+    fn places(&self) -> Option<([Span; 2], Option<&Places>)> {
+        None
+    }
+
     /// What the outermost loop does first for the `valid` outputs of a block, one of [`Shape::slots`].
     fn prepare(&self, _: &mut Builder, _block: &Expr, _slot: &Expr, _valid: usize) {}
 
@@ -233,15 +248,11 @@ fn tile_alone<S: Sums>(
         at: [0, t],
     };
     let sites: Vec<Site> = (0..pixels).map(site).collect();
-    let tap = Taps {
-        first: 0,
-        count: 1,
-        base: 0,
-    };
     let tile = Tile {
         sites: &sites,
-        rows: tap,
-        cols: tap,
+        hangs: false,
+        rows: Taps::ONE,
+        cols: Taps::ONE,
         block: idx(0),
         slot: idx(0),
         valid,
@@ -295,32 +306,31 @@ impl<S: Sums> Nest<'_, S> {
         if left > 0 {
             prepare(b, &idx(whole), left);
         }
-        let job = self.job;
-        let [kh, kw] = job.kernel();
-        let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
-        let cols = Axis::new(1, job.x.w, kw, job.y.w, &job.geom, job.pool.as_ref()).spans();
+        let (rows, cols, edges) = match self.family.places() {
+            Some((spans, edges)) => {
+                let [rows, cols] = spans.map(|span| Vec::from_iter((span.count > 0).then_some(span)));
+                (rows, cols, edges)
+            }
+            None => {
+                let job = self.job;
+                let [kh, kw] = job.kernel();
+                let rows = Axis::new(0, job.x.h, kh, job.y.h, &job.geom, job.pool.as_ref()).spans();
+                let cols = Axis::new(1, job.x.w, kw, job.y.w, &job.geom, job.pool.as_ref()).spans();
+                (rows, cols, None)
+            }
+        };
         for row in &rows {
             for col in &cols {
                 let sites = row.offsets.len() * col.offsets.len();
                 // A map's left and right edges have neighbours only above and below.
                 let down = sites < self.shape.together && col.count == 1;
                 let (line, run) = if down { (col, row) } else { (row, col) };
-                // As few tiles as possible, and these as even as possible.
-                let most = (self.shape.pixels / sites).max(1);
-                let even = run.count.div_ceil(run.count.div_ceil(most));
-                let wide = even.next_multiple_of(self.shape.together).min(most).min(run.count);
+                let wide = self.shape.wide(run.count, sites);
                 let names = if down { ["col", "row"] } else { ["row", "col"] };
                 b.each(names[0], line.count, false, |b, i| {
                     let tile = |b: &mut Builder, first: Expr, count: usize| {
                         let (i, j) = if down { (&first, &i) } else { (&i, &first) };
-                        let at = Pixels {
-                            row,
-                            col,
-                            i,
-                            j,
-                            count,
-                            down,
-                        };
+                        let at = Pixels::neighbours(b, [row, col], [i, j], count, down);
                         self.pixels(b, &at, g, group, valid);
                     };
                     b.each(names[1], run.count / wide, false, |b, j| tile(b, j * idx(wide), wide));
@@ -331,20 +341,26 @@ impl<S: Sums> Nest<'_, S> {
                 });
             }
         }
+        if let Some(edges) = edges {
+            let pool = self.job.pool.map_or([1, 1], |p| p.size);
+            let wide = self.shape.wide(edges.count, pool.iter().product());
+            let tile = |b: &mut Builder, first: Expr, count: usize| {
+                let at = Pixels::at_edges(b, edges, first, count, pool);
+                self.pixels(b, &at, g, group, valid);
+            };
+            b.each("edge", edges.count / wide, false, |b, i| tile(b, i * idx(wide), wide));
+            let left = edges.count % wide;
+            if left > 0 {
+                tile(b, idx(edges.count - left), left);
+            }
+        }
     }
 
-    /// The tile of some neighbouring output pixels.
+    /// The tile of some output pixels.
     fn pixels(&self, b: &mut Builder, at: &Pixels, g: &Expr, group: usize, valid: usize) {
-        let row = b.val("out_row", idx(at.row.start) + at.i.clone());
-        let place = |t: usize| {
-            let col = idx(at.col.start) + at.j.clone();
-            match at.down {
-                false => (row.clone(), col + idx(t)),
-                true => (row.clone() + idx(t), col),
-            }
-        };
+        let count = at.places.len();
         let bits: Vec<_> = match self.finish {
-            VectorFinish::Threshold(_) => (0..at.count).map(|_| b.mutable("bits", int(0, Ty::U32))).collect(),
+            VectorFinish::Threshold(_) => (0..count).map(|_| b.mutable("bits", int(0, Ty::U32))).collect(),
             _ => vec![],
         };
         let outputs = self.shape.outputs();
@@ -368,7 +384,16 @@ impl<S: Sums> Nest<'_, S> {
                     }
                     finish => {
                         let sums = sums.into_iter().map(|s| b.val("sum", s.whole(self.job))).collect();
-                        finish.store(b, self.job, self.shape, self.y, sums, first.clone(), valid, place(t));
+                        finish.store(
+                            b,
+                            self.job,
+                            self.shape,
+                            self.y,
+                            sums,
+                            first.clone(),
+                            valid,
+                            at.places[t].clone(),
+                        );
                     }
                 }
             }
@@ -384,9 +409,9 @@ impl<S: Sums> Nest<'_, S> {
             };
             block(b, &slot, outputs);
         });
-        for (t, bits) in bits.into_iter().enumerate() {
-            let (row, col) = place(t);
-            b.store(self.y, self.job.y.at(g.clone(), row, col), Expr::Var(bits));
+        for ((row, col), bits) in at.places.iter().zip(bits) {
+            let to = self.job.y.at(g.clone(), row.clone(), col.clone());
+            b.store(self.y, to, Expr::Var(bits));
         }
     }
 
@@ -450,28 +475,14 @@ impl<S: Sums> Nest<'_, S> {
 
     /// The sums of each output pixel, the greatest of its pooling window, vector by vector.
     fn outputs(&self, b: &mut Builder, at: &Pixels, block: &Expr, slot: &Expr, valid: usize) -> Vec<Vec<Sum>> {
-        let geom = &self.job.geom;
-        let mut sites: Vec<(usize, Taps, Taps, Site)> = vec![];
-        for t in 0..at.count {
-            let (down, right) = if at.down { (t, 0) } else { (0, t) };
-            for rows in &at.row.offsets {
-                for cols in &at.col.offsets {
-                    let site = Site {
-                        y: (at.i.clone() + idx(down)) * idx(at.row.step) + idx(rows.base),
-                        x: (at.j.clone() + idx(right)) * idx(at.col.step) + idx(cols.base),
-                        at: [down * at.row.step + rows.base, right * at.col.step + cols.base],
-                    };
-                    sites.push((t, *rows, *cols, site));
-                }
-            }
-        }
-        debug_assert!(geom.groups == 1);
+        debug_assert!(self.job.geom.groups == 1);
+        let mut sites = at.sites.clone();
         let same = |a: &Taps, b: &Taps| (a.first, a.count) == (b.first, b.count);
-        let mut best: Vec<Option<Vec<Sum>>> = vec![None; at.count];
-        while let Some((_, rows, cols, _)) = sites.first().cloned() {
+        let mut best: Vec<Option<Vec<Sum>>> = vec![None; at.places.len()];
+        while let Some((_, [rows, cols], _)) = sites.first().cloned() {
             let (now, later): (Vec<_>, Vec<_>) = sites
                 .into_iter()
-                .partition(|(_, r, c, _)| same(r, &rows) && same(c, &cols));
+                .partition(|(_, [r, c], _)| same(r, &rows) && same(c, &cols));
             sites = later;
             let tile: Vec<Site> = now.iter().map(|(.., s)| s.clone()).collect();
             let sums = match rows.count * cols.count {
@@ -483,6 +494,7 @@ impl<S: Sums> Nest<'_, S> {
                     b,
                     &Tile {
                         sites: &tile,
+                        hangs: at.hang,
                         rows,
                         cols,
                         block: block.clone(),
@@ -523,16 +535,69 @@ impl<S: Sums> Nest<'_, S> {
     }
 }
 
-/// Neighbouring output pixels in a row, or in a column.
-struct Pixels<'a> {
-    row: &'a Span,
-    col: &'a Span,
-    /// Row and column of the first, counted from the spans' starts.
-    i: &'a Expr,
-    j: &'a Expr,
-    count: usize,
-    /// Whether the others are below it.
-    down: bool,
+/// Output pixels of a tile.
+struct Pixels {
+    /// Their rows and columns.
+    places: Vec<(Expr, Expr)>,
+    /// Where their sums are taken: the pixel, its taps on the map, and the site.
+    sites: Vec<(usize, [Taps; 2], Site)>,
+    /// Whether their windows may have taps off the map.
+    hang: bool,
+}
+
+impl Pixels {
+    /// So many neighbours in a row, or in a column, of spans; `i` and `j` of the first are counted from their starts.
+    fn neighbours(b: &mut Builder, spans: [&Span; 2], [i, j]: [&Expr; 2], count: usize, down: bool) -> Pixels {
+        let [row, col] = spans;
+        let out_row = b.val("out_row", idx(row.start) + i.clone());
+        let mut pixels = Pixels {
+            places: vec![],
+            sites: vec![],
+            hang: false,
+        };
+        for t in 0..count {
+            let out_col = idx(col.start) + j.clone();
+            let (below, right) = if down { (t, 0) } else { (0, t) };
+            pixels.places.push(match down {
+                false => (out_row.clone(), out_col + idx(t)),
+                true => (out_row.clone() + idx(t), out_col),
+            });
+            for rows in &row.offsets {
+                for cols in &col.offsets {
+                    let site = Site {
+                        y: (i.clone() + idx(below)) * idx(row.step) + idx(rows.base),
+                        x: (j.clone() + idx(right)) * idx(col.step) + idx(cols.base),
+                        at: [below * row.step + rows.base, right * col.step + cols.base],
+                    };
+                    pixels.sites.push((t, [*rows, *cols], site));
+                }
+            }
+        }
+        pixels
+    }
+
+    /// So many of a map's edge from one on, whose sums are sites of their own.
+    fn at_edges(b: &mut Builder, edges: &Places, first: Expr, count: usize, [ph, pw]: [usize; 2]) -> Pixels {
+        let place = |t| edges.load(b, first.clone() + idx(t));
+        let places: Vec<_> = (0..count).map(place).collect();
+        let mut sites = vec![];
+        for (t, (row, col)) in places.iter().enumerate() {
+            for (dy, dx) in (0..ph).flat_map(|dy| (0..pw).map(move |dx| (dy, dx))) {
+                let site = Site {
+                    y: row.clone() * idx(ph) + idx(dy),
+                    x: col.clone() * idx(pw) + idx(dx),
+                    // No neighbours, as far as is known.
+                    at: [t * ph + dy, dx],
+                };
+                sites.push((t, [Taps::ONE; 2], site));
+            }
+        }
+        Pixels {
+            places,
+            sites,
+            hang: true,
+        }
+    }
 }
 
 /// The epilogue with its tables; outputs beyond the last are padding.

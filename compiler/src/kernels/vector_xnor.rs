@@ -8,19 +8,18 @@
 //!
 //! `vector-carry-save` is `vector-xnor` for vectors that count no bits: words are added bit by bit, as in `carry-save`.
 
-use super::carry_save::{self, Loops};
+use super::carry_save::{self, LiveCounts, Loops};
 use super::nest::{self, Job};
 use super::planes::{At, MOST, Planes, Word};
-use super::split::{self, Operand};
+use super::split;
 use super::tiles::{self, Shape, Site, Sum, Sums, Tile};
 use super::view::WORD;
-use super::window::Taps;
-use super::windows;
+use super::window::Span;
+use super::windows::{self, At as Place, Places, Source};
 use super::xnor;
-use crate::kir::build::{Builder, idx, int, ints, splat};
-use crate::kir::{Buf, Expr, Kernel, Ty, Var, VecOp};
+use crate::kir::build::{Builder, idx, int, splat};
+use crate::kir::{Expr, Kernel, Ty, Var, VecOp};
 use crate::target::Simd;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// Words of a row of taps that straight-line code takes.
@@ -50,13 +49,10 @@ pub fn refuses_carry_save(job: &Job) -> Option<String> {
     if machine(job.simd).is_some() {
         return Some("the target has vectors that count bits".into());
     }
-    let words = job.kernel().iter().product::<usize>() * job.inputs().div_ceil(WORD) * split::words(job);
-    let why = refuses_vectors(job).or_else(|| carry_save::few(words));
-    let why = why.or_else(|| windows::instead(job));
-    why.or_else(|| {
-        let adds = adders(job.simd).is_some();
-        (!adds).then(|| "the target has no vectors of words".into())
-    })
+    let Some(lanes) = adders(job.simd) else {
+        return Some("the target has no vectors of words".into());
+    };
+    refuses_vectors(job).or_else(|| carry_save::few(windows::words_of_map(job, lanes) * split::words(job)))
 }
 
 fn refuses_vectors(job: &Job) -> Option<String> {
@@ -107,7 +103,7 @@ fn machine(simd: &Simd) -> Option<(usize, Count)> {
 
 /// Why `xnor-tile` cannot build `job`, if so.
 pub fn refuses_words(job: &Job) -> Option<String> {
-    xnor::refuses(job).or_else(|| windows::instead(job))
+    xnor::refuses(job)
 }
 
 /// Builds `vector-xnor`.
@@ -171,58 +167,78 @@ pub fn build_words(job: &Job) -> Kernel {
 fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
     let shape = shape.fitted(job, 1);
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
-    let [kh, kw] = job.kernel();
-    let words = kh * kw * job.inputs().div_ceil(WORD);
+    let words = windows::words_of_map(job, shape.lanes);
     let bound = 2 * match count {
         Count::CarrySave => carry_save::GREATEST * words as i64,
         _ => (words * WORD) as i64,
     };
-    tiles::nest(job, job.given(), shape, bound, |b, x| Xnor {
-        job,
-        shape,
-        count,
-        x: split::read(b, job, x, true),
-        planes: Planes::declare(b, job, shape),
-        counts: RefCell::default(),
+    tiles::nest(job, job.given(), shape, bound, |b, x| {
+        let x = Source::of_map(b, job, x, shape.lanes);
+        Xnor {
+            shape,
+            count,
+            planes: match count {
+                // On microcontrollers RAM is dearer than a few bits.
+                Count::CarrySave => Planes::declare(b, x.job(), shape),
+                _ => Planes::made(b, x.job(), shape),
+            },
+            x,
+            counts: LiveCounts::of(job, shape),
+        }
     })
 }
 
 struct Xnor<'a> {
-    job: &'a Job<'a>,
     shape: Shape,
     count: Count,
-    x: Operand,
+    x: Source<'a>,
     planes: Planes,
-    /// Number of weights that are not 0, by taps.
-    counts: RefCell<BTreeMap<[usize; 4], Buf>>,
+    counts: LiveCounts<'a>,
+}
+
+/// What the sums of a tile read.
+struct Read<'a> {
+    /// The tile, by taps of [`Source::job`].
+    tile: &'a Tile<'a>,
+    /// Where each of its sums is taken.
+    at: Vec<Place<'a>>,
 }
 
 impl Sums for Xnor<'_> {
+    fn places(&self) -> Option<([Span; 2], Option<&Places>)> {
+        self.x.places()
+    }
+
     fn sums(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Sum>> {
-        let wrong = match self.count {
-            Count::CarrySave => self.added(b, tile),
-            _ => self.counted(b, tile),
+        let site = |site: &Site| nest::Site {
+            rows: tile.rows,
+            cols: tile.cols,
+            y: site.y.clone(),
+            x: site.x.clone(),
         };
-        let vectors = self.shape.vectors(tile.valid);
-        let live: Vec<Expr> = (0..vectors).map(|q| self.live(b, tile, q)).collect();
-        let [_, inputs, kh, kw] = self.job.weights.shape;
+        let sites: Vec<nest::Site> = tile.sites.iter().map(site).collect();
+        let mut at = |site| self.x.at(b, site, !tile.hangs);
+        let read = &Read {
+            tile,
+            at: sites.iter().map(&mut at).collect(),
+        };
+        let wrong = match self.count {
+            Count::CarrySave => self.added(b, read),
+            _ => self.counted(b, read),
+        };
+        // How many fewer products, or weights, there are than of all taps, if as many for every output.
+        let [_, inputs, kh, kw] = self.x.job().weights.shape;
         let missing = (kh * kw - tile.rows.count * tile.cols.count) * inputs;
-        let missing = (missing == 0 || !self.planes.zeros()).then_some(missing as i64);
+        let alike = !tile.hangs && !self.x.says_live() && (missing == 0 || !self.planes.zeros());
         let mut rows = vec![];
-        for (site, wrong) in tile.sites.iter().zip(wrong) {
-            let place = nest::Site {
-                rows: tile.rows,
-                cols: tile.cols,
-                y: site.y.clone(),
-                x: site.x.clone(),
-            };
-            let of_site = self.x.counted(b, self.job, &place).map(|n| splat(n, self.shape.sums()));
-            let counted = |(live, wrong): (&Expr, Expr)| Sum::Counted {
-                live: of_site.as_ref().unwrap_or(live).clone(),
-                missing: missing.filter(|_| of_site.is_none()),
+        for (at, wrong) in read.at.iter().zip(wrong) {
+            let of_all = (!self.planes.zeros()).then(|| splat(self.x.live(b, at), self.shape.sums()));
+            let counted = |(q, wrong): (usize, Expr)| Sum::Counted {
+                live: of_all.clone().unwrap_or_else(|| self.live(b, tile, at, q)),
+                missing: alike.then_some(missing as i64),
                 wrong,
             };
-            rows.push(live.iter().zip(wrong).map(counted).collect());
+            rows.push(wrong.into_iter().enumerate().map(counted).collect());
         }
         rows
     }
@@ -230,32 +246,37 @@ impl Sums for Xnor<'_> {
 
 impl Xnor<'_> {
     /// How many signs differ from their weights, `[site][vector]`, one sum after the other.
-    fn added(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
-        let loops = Loops::new(split::words(self.job), self.loops(tile), self.planes.words());
-        let sum = |b: &mut Builder, site: &Site, q: usize| {
+    fn added(&self, b: &mut Builder, read: &Read) -> Vec<Vec<Expr>> {
+        let tile = read.tile;
+        let loops = Loops::new(split::words(self.x.job()), self.loops(tile), self.planes.words());
+        let sum = |b: &mut Builder, s: usize, q: usize| {
+            let site = &tile.sites[s];
             let wrong = loops.ones(b, self.words(), &mut |b, at, word| {
                 let bits = |plane| {
-                    let index = self.job.x.word(self.planes.words().index(word), plane);
-                    b.load_n(self.x.words, self.tap(site, &at, index), 1, self.words())
+                    let index = self.x.job().x.word(self.planes.words().index(word), plane);
+                    b.load_n(self.x.words(), self.tap(site, &at, index), 1, self.words())
                 };
-                let bits: Vec<Expr> = (0..self.job.x.planes).map(bits).collect();
+                let bits: Vec<Expr> = (0..self.x.job().x.planes).map(bits).collect();
                 let first = self.planes.first(&self.weights(tile, &at), word);
                 let plus = self.planes.plus(b, word, &first, q);
                 let live = self.planes.live(b, word, &first, q);
-                let words = split::differ(self.job, &bits, &plus, live.as_ref()).into_iter();
+                let mask = self.mask(b, &read.at[s], word);
+                let live = among(live, mask);
+                let words = split::differ(self.x.job(), &bits, &plus, live.as_ref()).into_iter();
                 words.map(|word| b.val("differ", word)).collect()
             });
             b.val("wrong", wrong)
         };
-        let row = |site| (0..self.shape.vectors(tile.valid)).map(|q| sum(b, site, q)).collect();
-        tile.sites.iter().map(row).collect()
+        let row = |s| (0..self.shape.vectors(tile.valid)).map(|q| sum(b, s, q)).collect();
+        (0..tile.sites.len()).map(row).collect()
     }
 
     /// How many signs differ from their weights, `[site][vector]`, all sums at once.
-    fn counted(&self, b: &mut Builder, tile: &Tile) -> Vec<Vec<Expr>> {
+    fn counted(&self, b: &mut Builder, read: &Read) -> Vec<Vec<Expr>> {
+        let tile = read.tile;
         let [rows, cols, words] = self.loops(tile);
         // The loop over words is cut so that a byte holds the counts of an inner one.
-        let per_byte = MOST / split::words(self.job);
+        let per_byte = MOST / split::words(self.x.job());
         let most = match self.spreads() && !self.planes.words().apart() {
             true => STRAIGHT,
             false => per_byte,
@@ -272,7 +293,7 @@ impl Xnor<'_> {
         let sums = self.zeros(b, tile, "wrong", ty);
         let mut at = vec![];
         let flush = (self.count == Count::Bytes).then_some(depth);
-        self.level(b, tile, loops, flush, &mut at, &sums);
+        self.level(b, read, loops, flush, &mut at, &sums);
         let wrong = |sum: &Var| Expr::Var(*sum).cast(self.shape.sums());
         sums.iter().map(|row| row.iter().map(wrong).collect()).collect()
     }
@@ -288,16 +309,17 @@ impl Xnor<'_> {
     fn level(
         &self,
         b: &mut Builder,
-        tile: &Tile,
+        read: &Read,
         loops: [usize; 4],
         flush: Option<usize>,
         at: &mut Vec<Expr>,
         sums: &[Vec<Var>],
     ) {
+        let tile = read.tile;
         if flush == Some(at.len()) {
             let ty = Ty::U8.times(4 * self.shape.lanes as u8);
             let bytes = self.zeros(b, tile, "count", ty);
-            self.level(b, tile, loops, None, at, &bytes);
+            self.level(b, read, loops, None, at, &bytes);
             for (&sum, &count) in sums.iter().flatten().zip(bytes.iter().flatten()) {
                 let pairs = |e: Expr| Expr::Vector(VecOp::Pairs, vec![e]);
                 b.add(sum, pairs(pairs(Expr::Var(count))));
@@ -313,12 +335,12 @@ impl Xnor<'_> {
             };
             if self.spreads() {
                 let signs = self.signs(b, tile, at, loops[3]);
-                let of_word = signs.chunks(self.job.x.planes).zip(&of_tap);
-                return of_word.for_each(|(signs, word)| self.step(b, tile, at, word, signs, sums));
+                let of_word = signs.chunks(self.x.job().x.planes).zip(&of_tap);
+                return of_word.for_each(|(signs, word)| self.step(b, read, at, word, signs, sums));
             }
             let step = |b: &mut Builder, word: &Word| {
                 let signs = self.word(b, tile, at, &words.index(word));
-                self.step(b, tile, at, word, &signs, sums);
+                self.step(b, read, at, word, &signs, sums);
             };
             if words.apart() {
                 return of_tap.iter().for_each(|word| step(b, word));
@@ -328,22 +350,22 @@ impl Xnor<'_> {
         }
         b.each(["ky", "kx", "part"][at.len()], loops[at.len()], false, |b, i| {
             at.push(i);
-            self.level(b, tile, loops, flush, at, sums);
+            self.level(b, read, loops, flush, at, sums);
             at.pop();
         });
     }
 
     /// Where a site's signs of a tap are.
     fn tap(&self, site: &Site, at: &[Expr], w: Expr) -> Expr {
-        let geom = &self.job.geom;
+        let geom = &self.x.job().geom;
         let y = site.y.clone() + at[0].clone() * idx(geom.dilation[0]);
         let x = site.x.clone() + at[1].clone() * idx(geom.dilation[1]);
-        self.job.x.at(w, y, x)
+        self.x.job().x.at(w, y, x)
     }
 
     /// Whether one lane of a vector of words can be put into all.
     fn spreads(&self) -> bool {
-        self.job.simd.has(&format!("spread1_{}", self.words()))
+        self.x.job().simd.has(&format!("spread1_{}", self.words()))
     }
 
     fn words(&self) -> Ty {
@@ -353,18 +375,18 @@ impl Xnor<'_> {
     /// The words of every site for a word of weights, `[plane][site]`, in all lanes.
     fn word(&self, b: &mut Builder, tile: &Tile, at: &[Expr], group: &Expr) -> Vec<Vec<Expr>> {
         let mut signs = |site: &Site, plane: usize| {
-            let word = self.job.x.word(group.clone(), plane);
-            let v = b.load_n(self.x.words, self.tap(site, at, word), 1, self.words());
+            let word = self.x.job().x.word(group.clone(), plane);
+            let v = b.load_n(self.x.words(), self.tap(site, at, word), 1, self.words());
             b.val("signs", v)
         };
         let mut of_sites = |plane| tile.sites.iter().map(|site| signs(site, plane)).collect();
-        (0..self.job.x.planes).map(&mut of_sites).collect()
+        (0..self.x.job().x.planes).map(&mut of_sites).collect()
     }
 
     /// The words of every site for `inner` words of weights, `[word][plane][site]` in one list of lists, in all lanes.
     /// Neighbours see the same pixels: words are loaded once for all sites of a row, several at a time.
     fn signs(&self, b: &mut Builder, tile: &Tile, at: &[Expr], inner: usize) -> Vec<Vec<Expr>> {
-        let (ty, lanes, inner) = (self.words(), self.shape.lanes, inner * self.job.x.planes);
+        let (ty, lanes, inner) = (self.words(), self.shape.lanes, inner * self.x.job().x.planes);
         let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (s, site) in tile.sites.iter().enumerate() {
             rows.entry(site.at[0]).or_default().push(s);
@@ -375,7 +397,7 @@ impl Xnor<'_> {
                 .iter()
                 .min_by_key(|&&s| tile.sites[s].at[1])
                 .expect("a row has a site");
-            let words = |s: usize| (tile.sites[s].at[1] - tile.sites[first].at[1]) * self.job.x.pixel();
+            let words = |s: usize| (tile.sites[s].at[1] - tile.sites[first].at[1]) * self.x.job().x.pixel();
             let end = sites.iter().map(|&s| words(s) + inner).max().expect("a row has a site");
             let base = self.tap(&tile.sites[first], at, at[2].clone() * idx(inner));
             let base = b.val("row_words", base);
@@ -388,13 +410,13 @@ impl Xnor<'_> {
                         let vector = word / lanes;
                         let value = if (vector + 1) * lanes <= end {
                             let four = loaded.entry(vector).or_insert_with(|| {
-                                let v = b.load_n(self.x.words, base.clone() + idx(vector * lanes), lanes, ty);
+                                let v = b.load_n(self.x.words(), base.clone() + idx(vector * lanes), lanes, ty);
                                 b.val("row", v)
                             });
                             let at = (word % lanes) as u8;
                             Expr::Vector(VecOp::Spread { group: 1, at }, vec![four.clone()])
                         } else {
-                            b.load_n(self.x.words, base.clone() + idx(word), 1, ty)
+                            b.load_n(self.x.words(), base.clone() + idx(word), 1, ty)
                         };
                         b.val("signs", value)
                     });
@@ -407,7 +429,8 @@ impl Xnor<'_> {
     }
 
     /// One word of weights, and `signs` of every site, `[plane][site]`.
-    fn step(&self, b: &mut Builder, tile: &Tile, at: &[Expr], word: &Word, signs: &[Vec<Expr>], sums: &[Vec<Var>]) {
+    fn step(&self, b: &mut Builder, read: &Read, at: &[Expr], word: &Word, signs: &[Vec<Expr>], sums: &[Vec<Var>]) {
+        let tile = read.tile;
         let first = b.val("first", self.planes.first(&self.weights(tile, at), word));
         let vectors = 0..self.shape.vectors(tile.valid);
         let plus = |q| self.planes.plus(b, word, &first, q);
@@ -418,8 +441,10 @@ impl Xnor<'_> {
         let live: Vec<Option<Expr>> = live.into_iter().map(|w| w.map(|w| b.val("live_w", w))).collect();
         for (s, sums) in sums.iter().enumerate() {
             let bits: Vec<Expr> = signs.iter().map(|of_sites| of_sites[s].clone()).collect();
+            let mask = self.mask(b, &read.at[s], word).map(|w| b.val("on_map_w", w));
             for (q, &sum) in sums.iter().enumerate() {
-                for differ in split::differ(self.job, &bits, &plus[q], live[q].as_ref()) {
+                let live = among(live[q].clone(), mask.clone());
+                for differ in split::differ(self.x.job(), &bits, &plus[q], live.as_ref()) {
                     let counted = match b.ty(&Expr::Var(sum)) {
                         bytes if bytes.scalar() == Ty::U8 => Expr::Vector(VecOp::Bits(bytes), vec![differ]),
                         _ => differ,
@@ -430,9 +455,14 @@ impl Xnor<'_> {
         }
     }
 
+    /// Which bits of a word are on the map, if not all.
+    fn mask(&self, b: &mut Builder, at: &Place, word: &Word) -> Option<Expr> {
+        self.x.mask(b, at, self.planes.words().index(word), self.words())
+    }
+
     /// Where the weights of a tile's outputs are for a row and a column of its taps.
     fn weights(&self, tile: &Tile, at: &[Expr]) -> At {
-        let [_, _, _, kw] = self.job.weights.shape;
+        let [_, _, _, kw] = self.x.job().weights.shape;
         At {
             block: tile.block.clone(),
             valid: tile.valid,
@@ -445,32 +475,21 @@ impl Xnor<'_> {
         let words = self.planes.words();
         match words.apart() {
             true => [tile.rows.count, tile.cols.count, words.all],
-            false => tile.loops(self.job, words.all),
+            false => tile.loops(self.x.job(), words.all),
         }
     }
 
-    /// Number of weights that are not 0 among a tile's taps, for vector `q` of its outputs.
-    fn live(&self, b: &mut Builder, tile: &Tile, q: usize) -> Expr {
-        let (rows, cols, ty) = (tile.rows, tile.cols, self.shape.sums());
-        if !self.planes.zeros() {
-            let n = rows.count * cols.count * self.job.inputs();
-            return splat(int(n as i64, Ty::I32), ty);
-        }
-        let key = [rows.first, rows.count, cols.first, cols.count];
-        let known = self.counts.borrow().get(&key).copied();
-        let table = known.unwrap_or_else(|| {
-            let table = self.live_counts(b, rows, cols);
-            self.counts.borrow_mut().insert(key, table);
-            table
-        });
-        let at = tile.block.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
-        b.load_n(table, at, self.shape.lanes, ty)
+    /// Number of weights that are not 0 where a sum is taken, for vector `q` of a tile's outputs.
+    fn live(&self, b: &mut Builder, tile: &Tile, at: &Place, q: usize) -> Expr {
+        let first = tile.block.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
+        self.counts.load(b, &self.x, at, first)
     }
+}
 
-    fn live_counts(&self, b: &mut Builder, rows: Taps, cols: Taps) -> Buf {
-        let mut counts = carry_save::live(self.job, rows, cols);
-        counts.resize(self.shape.padded(self.job), 0);
-        let name = format!("live_{}_{}_{}_{}", rows.first, rows.count, cols.first, cols.count);
-        b.constants(&name, Ty::I32, ints(counts, Ty::I32))
+/// The bits of both, where some do not count.
+fn among(live: Option<Expr>, mask: Option<Expr>) -> Option<Expr> {
+    match (live, mask) {
+        (Some(live), Some(mask)) => Some(live & mask),
+        (live, mask) => live.or(mask),
     }
 }

@@ -16,6 +16,20 @@ pub struct Taps {
     pub base: usize,
 }
 
+impl Taps {
+    /// The only tap of an axis.
+    pub const ONE: Taps = Taps {
+        first: 0,
+        count: 1,
+        base: 0,
+    };
+
+    /// So many, all there are.
+    pub fn all(count: usize) -> Taps {
+        Taps { count, ..Taps::ONE }
+    }
+}
+
 /// Neighbouring outputs along one axis that see the same taps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -105,6 +119,20 @@ fn same(a: &[Taps], b: &[Taps]) -> bool {
 }
 
 impl Span {
+    /// So many outputs from one on that pool sums of a single tap each, side by side.
+    pub fn of_sums(start: usize, count: usize, pool: usize) -> Span {
+        let tap = |d: usize| Taps {
+            base: start * pool + d,
+            ..Taps::ONE
+        };
+        Span {
+            start,
+            count,
+            offsets: (0..pool).map(tap).collect(),
+            step: pool,
+        }
+    }
+
     /// Whether the offsets differ only by where they read, so that a loop can run over them.
     pub fn uniform(&self) -> bool {
         self.offsets

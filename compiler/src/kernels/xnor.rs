@@ -55,7 +55,7 @@ fn sum(b: &mut Builder, (x, planes): (&Source, &Planes), place: &Place, channel:
                 let first = planes.first(&at, word);
                 let plus = planes.plus(b, word, &first, 0);
                 let plus = if bits.len() > 1 { b.val("plus_w", plus) } else { plus };
-                let mask = x.mask(b, place, words.index(word));
+                let mask = x.mask(b, place, words.index(word), Ty::U32);
                 let live = planes.live(b, word, &first, 0);
                 let live = live.map(|live| mask.iter().fold(live, |live, mask| live & mask.clone()));
                 let live = live.map(|live| b.val("l", live));
