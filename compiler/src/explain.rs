@@ -450,7 +450,7 @@ mod tests {
         let mut ranking = [
             builds("words", 2000.0, 100, 50),
             builds("sums-81", 1000.0, 400, 50),
-            builds("pairs", 500.0, 0, 40_000),
+            builds("pairs", 500.0, 0, 80_000),
         ];
         if let Outcome::Builds(cost) = &mut ranking[1].outcome {
             cost.scratch = 5000;
@@ -467,11 +467,11 @@ mod tests {
             [
                 within,
                 scratch,
-                "39,850 bytes more than the smallest; 8,192 are allowed"
+                "79,850 bytes more than the smallest; 8,192 are allowed"
             ]
         );
         limit(&mut ranking, Limits { scarce: false, ..AMPLE });
-        assert_eq!(why(&ranking)[2], "40,000 bytes of code; 32,768 are allowed");
+        assert_eq!(why(&ranking)[2], "80,000 bytes of code; 65,536 are allowed");
         limit(&mut ranking, Limits { share: 400, ..AMPLE });
         let holds = format!("{within}, of those that the flash holds");
         assert_eq!(

@@ -163,21 +163,22 @@ impl Planes {
             weights: im2col::rows(job, job.taps()),
             ..job.clone()
         };
-        Planes::declare(b, &rows, shape).as_words(b, job)
+        // The last outputs are loaded with those before them, if these fill a vector.
+        let last = (job.y.c - 1) % shape.outputs() + 1;
+        Planes::pack(b, &rows, shape, shape.lanes.saturating_sub(last)).into_words(b, job)
     }
 
     /// The planes of all taps' bits side by side as those of `job`, tap by tap.
-    fn as_words(self, b: &mut Builder, job: &Job) -> Planes {
+    fn into_words(self, b: &mut Builder, job: &Job) -> Planes {
         let (shape, taps) = (self.shape, job.kernel().iter().product());
         let words = Words {
             all: job.inputs().div_ceil(WORD),
             cut: false,
             exact: false,
         };
-        // A vector that is not full is stored all the same.
-        let len = taps * words.all * job.y.c + Shape::beyond(job, shape.lanes);
+        let (len, beyond) = (taps * words.all * job.y.c, Shape::beyond(job, shape.lanes));
         let mut scratch = |name: &str| Plane {
-            whole: Some(b.param(name, Ty::U32, len, Role::Scratch, Ty::U32.range())),
+            whole: Some(b.param(name, Ty::U32, len + beyond, Role::Scratch, Ty::U32.range())),
             last: Last::Parts(vec![]),
         };
         let made = Planes {
@@ -188,10 +189,14 @@ impl Planes {
             live: self.live.is_some().then(|| scratch("live_words")),
         };
         let block = |b: &mut Builder, block: Expr, valid: usize| {
-            let vectors = shape.vectors(valid);
-            // From the last on: what is stored beyond its outputs are the first of the next word.
-            b.each("vector", vectors, false, |b, q| {
-                let at = b.val("from", (idx(vectors - 1) - q) * idx(shape.lanes));
+            b.each("vector", shape.vectors(valid), false, |b, q| {
+                // The last is full if any is: some of its outputs are the last but one's as well.
+                let at = q * idx(shape.lanes);
+                let at = match valid.is_multiple_of(shape.lanes) {
+                    true => at,
+                    false => at.min(idx(valid.saturating_sub(shape.lanes))),
+                };
+                let at = b.val("from", at);
                 self.make(b, job, &made, &block, valid, &at);
             });
         };
@@ -199,6 +204,11 @@ impl Planes {
         b.each("block", whole, false, |b, at| block(b, at, shape.outputs()));
         if left > 0 {
             block(b, idx(whole), left);
+        }
+        // What vectors of sums take beyond the last output is dropped, but it is read.
+        for plane in [Some(&made.plus), made.live.as_ref()].into_iter().flatten() {
+            let words = plane.whole.expect("in scratch memory");
+            b.each("i", beyond, false, |b, i| b.store(words, idx(len) + i, int(0, Ty::U32)));
         }
         made
     }
@@ -248,11 +258,16 @@ impl Planes {
 
     /// Packs the weights of `job` for vectors and blocks of a shape.
     pub fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
+        Planes::pack(b, job, shape, Shape::beyond(job, shape.lanes))
+    }
+
+    /// The same, for vectors that take so many outputs beyond the last.
+    fn pack(b: &mut Builder, job: &Job, shape: Shape, beyond: usize) -> Planes {
         let (depth, codes) = job.packed_codes().expect("asked before");
         let words = Words::of(job, shape);
         let mut plane = |name: &str, is: &dyn Fn(i8) -> bool| {
             let bit = |o: usize, k: usize| is(codes[job.source(o, k)]);
-            Plane::declare(b, job, shape, words, name, &bit)
+            Plane::declare(b, job, (shape, beyond), words, name, &bit)
         };
         Planes {
             shape,
@@ -316,7 +331,7 @@ impl Plane {
     fn declare(
         b: &mut Builder,
         job: &Job,
-        shape: Shape,
+        (shape, beyond): (Shape, usize),
         words: Words,
         name: &str,
         bit: &dyn Fn(usize, usize) -> bool,
@@ -337,7 +352,6 @@ impl Plane {
                 last.extend((words.whole()..words.all).flat_map(of_word));
             }
         }
-        let beyond = Shape::beyond(job, shape.lanes);
         let mut table = |name: &str, ty: Ty, mut data: Vec<i64>| {
             data.resize(data.len() + beyond, 0);
             b.constants(name, ty, ints(data, ty))

@@ -73,7 +73,7 @@ fn rows<'a>(job: &Job<'a>, [h, w]: [usize; 2]) -> Job<'a> {
 
 /// Whether kernels of tiles whose outputs are in vectors of so many lanes are better to copy all windows of the map of `job`.
 ///
-/// A word of a tap that is copied takes as long as a vector of outputs by a word, a little more; where sums are pooled, three fifths of that, for there
+/// A word of a tap that is copied takes as long as a vector of outputs by a word, a little more; where sums are pooled, or there is one, six tenths, for there
 /// neighbours share fewer loads of an operand that is not copied. So the faster of both was told right for 36 of 42 kernels (fourteen layers of 1 to 50 inputs
 /// and 8 to 64 outputs on AArch64, 32-bit Arm and AVX-512); the others take 1.01 to 1.15 times as long as they could.
 fn pays(job: &Job, lanes: usize) -> bool {
@@ -94,7 +94,7 @@ fn pays(job: &Job, lanes: usize) -> bool {
     let as_they_are = on_map(0) * on_map(1) * of_tap * vectors;
     // A mask is a fourth operation.
     let copied = (all + edges / 4) * job.taps().div_ceil(WORD) * vectors;
-    let tenths = if job.pool.is_some() { 6 } else { 11 };
+    let tenths = if job.pool.is_some() || all == 1 { 6 } else { 11 };
     as_they_are * 10 > copied * 10 + all * taps * of_tap * tenths
 }
 

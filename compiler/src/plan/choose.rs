@@ -14,7 +14,7 @@ use std::fmt;
 pub const BALANCED_EXTRA: u64 = 8 * 1024;
 
 /// Code that a balanced choice does without even where flash has no limit: more than the first cache of instructions of a phone's processor holds
-/// (64 KB on Cortex-A76, Technical Reference Manual, table A1-1).
+/// (64 KB on Cortex-A76).
 pub const BALANCED_CODE: u64 = 64 * 1024;
 
 /// Instructions that fit into the time in which a processor with caches reads a byte that no cache holds, by a rough count: a line of 64
