@@ -81,14 +81,14 @@ fn weights_take_what_their_codes_take() {
             weigh(&model, target, (bits, vector), line);
         }
     }
-    // Inputs that fill no bytes, packed as signs: windows are copied where there are no vectors.
+    // Inputs that fill no bytes, packed as signs: windows are copied, or words made of weights.
     for (line, bits) in [
         ("3x16x16 24C3-20C3-MP2-28C3-10FC w=binary x=binary", 1),
         ("3x16x16 10C3-21C3-MP2-12C3-100FC-10FC w=ternary x=binary", 2),
     ] {
         let model = network(line);
-        for target in ["cortex-m0", "cortex-m4", "rv32imac-zbb"] {
-            weigh(&model, target, (bits, 0), line);
+        for (target, vector) in [TARGETS[0], TARGETS[3], TARGETS[4]] {
+            weigh(&model, target, (bits, vector), line);
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) const GREATEST: i64 = 0xffff;
 
 /// Why this family cannot build `job`, if so.
 pub fn refuses(job: &Job) -> Option<String> {
-    not_packed(job).or_else(|| few(windows::words(job) * split::words(job)))
+    not_packed(job).or_else(|| few(windows::words(job, windows::wanted(job)) * split::words(job)))
 }
 
 /// Why so many words are not added, if they are not.

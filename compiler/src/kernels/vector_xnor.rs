@@ -49,10 +49,11 @@ pub fn refuses_carry_save(job: &Job) -> Option<String> {
     if machine(job.simd).is_some() {
         return Some("the target has vectors that count bits".into());
     }
-    let Some(lanes) = adders(job.simd) else {
-        return Some("the target has no vectors of words".into());
-    };
-    refuses_vectors(job).or_else(|| carry_save::few(windows::words_of_map(job, lanes) * split::words(job)))
+    let words = windows::words(job, windows::wanted(job)) * split::words(job);
+    refuses_vectors(job).or_else(|| carry_save::few(words)).or_else(|| {
+        let adds = adders(job.simd).is_some();
+        (!adds).then(|| "the target has no vectors of words".into())
+    })
 }
 
 fn refuses_vectors(job: &Job) -> Option<String> {
@@ -167,13 +168,18 @@ pub fn build_words(job: &Job) -> Kernel {
 fn tile(job: &Job, shape: Shape, count: Count) -> Kernel {
     let shape = shape.fitted(job, 1);
     // The verifier counts the unused bits of a word, and takes weights that are not 0 and signs that differ apart.
-    let words = windows::words_of_map(job, shape.lanes);
+    // One sum at a time shares nothing with its neighbours.
+    let copied = match count {
+        Count::CarrySave => windows::wanted(job),
+        _ => windows::pays(job, shape.lanes),
+    };
+    let words = windows::words(job, copied);
     let bound = 2 * match count {
         Count::CarrySave => carry_save::GREATEST * words as i64,
         _ => (words * WORD) as i64,
     };
     tiles::nest(job, job.given(), shape, bound, |b, x| {
-        let x = Source::of_map(b, job, x, shape.lanes);
+        let x = Source::of_map(b, job, x, copied);
         Xnor {
             shape,
             count,

@@ -48,8 +48,8 @@ pub fn copies([outputs, inputs, kh, kw]: [usize; 4], geom: &Geometry) -> bool {
     kh * kw > 1 && !inputs.is_multiple_of(WORD) && geom.groups == 1 && outputs >= LEAST_OUTPUTS
 }
 
-/// Whether kernels of `job` are better to copy its windows.
-fn wanted(job: &Job) -> bool {
+/// Whether kernels of `job` that take one output or few at a time are better to copy its windows.
+pub fn wanted(job: &Job) -> bool {
     copies(job.weights.shape, &job.geom)
 }
 
@@ -73,10 +73,10 @@ fn rows<'a>(job: &Job<'a>, [h, w]: [usize; 2]) -> Job<'a> {
 
 /// Whether kernels of tiles whose outputs are in vectors of so many lanes are better to copy all windows of the map of `job`.
 ///
-/// A word of a tap that is copied takes as long as a vector of outputs by a word, a little more; where sums are pooled, or there is one, six tenths, for there
+/// A word of a tap that is copied takes as long as a vector of outputs by a word, a little more; where sums are pooled, six tenths, for there
 /// neighbours share fewer loads of an operand that is not copied. So the faster of both was told right for 36 of 42 kernels (fourteen layers of 1 to 50 inputs
 /// and 8 to 64 outputs on AArch64, 32-bit Arm and AVX-512); the others take 1.01 to 1.15 times as long as they could.
-fn pays(job: &Job, lanes: usize) -> bool {
+pub fn pays(job: &Job, lanes: usize) -> bool {
     if !wanted(job) {
         return false;
     }
@@ -94,27 +94,22 @@ fn pays(job: &Job, lanes: usize) -> bool {
     let as_they_are = on_map(0) * on_map(1) * of_tap * vectors;
     // A mask is a fourth operation.
     let copied = (all + edges / 4) * job.taps().div_ceil(WORD) * vectors;
-    let tenths = if job.pool.is_some() || all == 1 { 6 } else { 11 };
+    let tenths = match job.pool {
+        // No weights but these: fewer bytes are to be read.
+        _ if all == 1 => 0,
+        Some(_) => 6,
+        None => 11,
+    };
     as_they_are * 10 > copied * 10 + all * taps * of_tap * tenths
 }
 
-/// Words of weights for an output, of windows or tap by tap.
-fn words_of(job: &Job, copied: bool) -> usize {
+/// Words of weights for an output, of copied windows or tap by tap.
+pub fn words(job: &Job, copied: bool) -> usize {
     let taps: usize = job.kernel().iter().product();
     match copied {
         true => job.taps().div_ceil(WORD),
         false => taps * job.inputs().div_ceil(WORD),
     }
-}
-
-/// Words of weights for an output of [`nest`].
-pub fn words(job: &Job) -> usize {
-    words_of(job, wanted(job))
-}
-
-/// Words of weights for an output where tiles have vectors of so many lanes.
-pub fn words_of_map(job: &Job, lanes: usize) -> usize {
-    words_of(job, pays(job, lanes))
 }
 
 /// Builds the kernel of `job`, whose operand is packed, or is to be. `declare` adds the family's buffers; `sum` computes one sum of what it reads.
@@ -251,10 +246,30 @@ fn numbers(b: &mut Builder, name: &str, numbers: impl Iterator<Item = usize> + C
     b.constants(name, ty, ints(numbers.map(|n| n as i64), ty))
 }
 
-/// Whether a window's words are copied in loops.
-fn is_long(job: &Job) -> bool {
-    let taps: usize = job.kernel().iter().product();
-    taps * job.inputs().div_ceil(WORD) > STRAIGHT
+/// How a window's words are copied.
+enum Copy {
+    /// One after the other.
+    Straight,
+    /// In a loop over so many taps, which lie side by side and fill words.
+    Turns(usize),
+    /// In loops over taps and their words.
+    Loops,
+}
+
+impl Copy {
+    fn of(job: &Job) -> Copy {
+        let taps: usize = job.kernel().iter().product();
+        let of_tap = job.inputs().div_ceil(WORD);
+        if taps * of_tap <= STRAIGHT {
+            return Copy::Straight;
+        }
+        let turn = WORD >> job.inputs().trailing_zeros();
+        let whole_rows = job.kernel()[1] == job.x.w && job.geom.dilation == [1; 2] && job.geom.pads == [0; 4];
+        match whole_rows && turn * of_tap <= STRAIGHT {
+            true => Copy::Turns(turn),
+            false => Copy::Loops,
+        }
+    }
 }
 
 /// The row (0) or column (1) of the map that a tap reads.
@@ -353,9 +368,9 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What sums read of `x`, all of it; its windows, if these are better for vectors of so many lanes.
-    pub fn of_map(b: &mut Builder, job: &'a Job<'a>, x: Buf, lanes: usize) -> Source<'a> {
-        if !pays(job, lanes) {
+    /// What sums read of `x`, all of it; its windows, if these are to be copied.
+    pub fn of_map(b: &mut Builder, job: &'a Job<'a>, x: Buf, copied: bool) -> Source<'a> {
+        if !copied {
             return Source::uncopied(b, job, x);
         }
         let operand = split::read(b, job, x, false);
@@ -474,7 +489,8 @@ impl<'a> Windows<'a> {
     fn declare(b: &mut Builder, job: &Job<'a>, sums: [usize; 2]) -> Windows<'a> {
         let rows = rows(job, sums);
         // In loops a word is written beyond the last, with no bits.
-        let len = rows.x.elements() + if is_long(job) { rows.x.planes } else { 0 };
+        let beyond = matches!(Copy::of(job), Copy::Loops);
+        let len = rows.x.elements() + if beyond { rows.x.planes } else { 0 };
         let words = b.param("windows", Ty::U32, len, Role::Scratch, Ty::U32.range());
         let most = (0, job.taps() as i64);
         let says = job.packed == Packed::Live;
@@ -508,9 +524,23 @@ impl<'a> Windows<'a> {
                 false => coordinate(b, job, axis, padded).0,
             }
         };
-        match is_long(job) {
-            true => self.copy_in_loops(b, job, x, &window, &coordinate),
-            false => self.copy_straight(b, job, x, &window, &coordinate),
+        match Copy::of(job) {
+            Copy::Loops => self.copy_in_loops(b, job, x, &window, &coordinate),
+            Copy::Turns(turn) => {
+                let [row, col] = [0, 1].map(|axis| coordinate(b, axis, idx(0)));
+                let pixel = b.val("pixel", job.x.at(idx(0), row, col));
+                self.copy_in_turns(b, job, x, &window, &pixel, turn);
+            }
+            Copy::Straight => {
+                let mut taps = |axis: usize| -> Vec<Expr> {
+                    let taps = 0..job.kernel()[axis];
+                    taps.map(|tap| coordinate(b, axis, idx(tap))).collect()
+                };
+                let (rows, cols) = (taps(0), taps(1));
+                let all = rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col)));
+                let pixel = |(row, col): (&Expr, &Expr)| job.x.at(idx(0), row.clone(), col.clone());
+                self.copy_straight(b, job, x, &window, all.map(pixel));
+            }
         }
         let edge = self.edges.as_ref().filter(|_| !inside).map(|edges| {
             let [row, col] = [0, 1].map(|axis| b.load(edges.axes[axis], at[axis].clone()).cast(Ty::Idx));
@@ -568,22 +598,33 @@ impl<'a> Windows<'a> {
         });
     }
 
-    /// Copies words one after the other, by shifts that are known here.
-    fn copy_straight(&self, b: &mut Builder, job: &Job, x: Buf, window: &Expr, coordinate: Coordinate) {
-        let (to, inputs) = (self.rows.x, job.inputs());
-        let mut taps = |axis: usize| -> Vec<Expr> {
-            let taps = 0..job.kernel()[axis];
-            taps.map(|tap| coordinate(b, axis, idx(tap))).collect()
+    /// Copies the pixels from one on, so many at a time, which fill words.
+    fn copy_in_turns(&self, b: &mut Builder, job: &Job, x: Buf, window: &Expr, pixel: &Expr, turn: usize) {
+        let taps: usize = job.kernel().iter().product();
+        let words = turn * job.inputs() / WORD * self.rows.x.planes;
+        let copy = |b: &mut Builder, part: Expr, count: usize| {
+            let to = b.val("to", window.clone() + part.clone() * idx(words));
+            let from = b.val("from", pixel.clone() + part * idx(turn * job.x.pixel()));
+            let pixels = (0..count).map(|tap| from.clone() + idx(tap * job.x.pixel()));
+            self.copy_straight(b, job, x, &to, pixels);
         };
-        let (rows, cols) = (taps(0), taps(1));
+        b.each("part", taps / turn, false, |b, part| copy(b, part, turn));
+        if !taps.is_multiple_of(turn) {
+            copy(b, idx(taps / turn), taps % turn);
+        }
+    }
+
+    /// Copies the words of some pixels one after the other, by shifts that are known here.
+    fn copy_straight(&self, b: &mut Builder, job: &Job, x: Buf, window: &Expr, pixels: impl Iterator<Item = Expr>) {
+        let (to, inputs) = (self.rows.x, job.inputs());
+        let pixels: Vec<Expr> = pixels.map(|pixel| b.val("pixel", pixel)).collect();
         for plane in 0..to.planes {
             // What is not yet stored of the word at hand, and its bits.
             let (mut rest, mut fill, mut w) = (None, 0, 0);
             let put = |b: &mut Builder, w: usize, word: Expr| {
                 b.store(self.words, window.clone() + to.word(idx(w), plane), word);
             };
-            for (row, col) in rows.iter().flat_map(|row| cols.iter().map(move |col| (row, col))) {
-                let pixel = b.val("pixel", job.x.at(idx(0), row.clone(), col.clone()));
+            for pixel in &pixels {
                 for group in 0..inputs.div_ceil(WORD) {
                     let bits = (inputs - group * WORD).min(WORD);
                     let word = b.load(x, pixel.clone() + job.x.word(idx(group), plane));
