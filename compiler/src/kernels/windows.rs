@@ -617,7 +617,7 @@ impl<'a> Windows<'a> {
     /// Copies the words of some pixels one after the other, by shifts that are known here.
     fn copy_straight(&self, b: &mut Builder, job: &Job, x: Buf, window: &Expr, pixels: impl Iterator<Item = Expr>) {
         let (to, inputs) = (self.rows.x, job.inputs());
-        let pixels: Vec<Expr> = pixels.map(|pixel| b.val("pixel", pixel)).collect();
+        let pixels: Vec<Expr> = pixels.collect();
         for plane in 0..to.planes {
             // What is not yet stored of the word at hand, and its bits.
             let (mut rest, mut fill, mut w) = (None, 0, 0);
@@ -625,6 +625,7 @@ impl<'a> Windows<'a> {
                 b.store(self.words, window.clone() + to.word(idx(w), plane), word);
             };
             for pixel in &pixels {
+                let pixel = b.val("pixel", pixel.clone());
                 for group in 0..inputs.div_ceil(WORD) {
                     let bits = (inputs - group * WORD).min(WORD);
                     let word = b.load(x, pixel.clone() + job.x.word(idx(group), plane));
