@@ -154,10 +154,7 @@ impl CarrySave<'_> {
             let first = self.planes.first(&at, word);
             let plus = self.planes.plus(b, word, &first, 0);
             let live = self.planes.live(b, word, &first, 0);
-            let live = match (live, x.mask(b, place, words.index(word), Ty::U32)) {
-                (Some(live), Some(mask)) => Some(live & mask),
-                (live, mask) => live.or(mask),
-            };
+            let live = windows::among(live, x.mask(b, place, words.index(word), Ty::U32));
             let words = split::differ(job, &bits, &plus, live.as_ref()).into_iter();
             words.map(|word| b.val("d", word)).collect()
         };

@@ -20,7 +20,7 @@ pub const MOST: usize = 31;
 /// So many inputs have a bit that may stay unused.
 const NEAR: usize = 64;
 
-/// Sums that one making of words has to serve. (50 outputs of 30 inputs, 3x3, on AArch64: 2,100 instructions, and 370 for each sum.)
+/// Sums that one making of words has to serve. (For 30 inputs and 50 outputs, 3x3, it takes as long as one sum on AArch64: 472 of 31,193 instructions for 64.)
 const SERVED: usize = 16;
 
 /// Words that straight-line code makes at most.

@@ -267,7 +267,7 @@ impl Xnor<'_> {
                 let plus = self.planes.plus(b, word, &first, q);
                 let live = self.planes.live(b, word, &first, q);
                 let mask = self.mask(b, &read.at[s], word);
-                let live = among(live, mask);
+                let live = windows::among(live, mask);
                 let words = split::differ(self.x.job(), &bits, &plus, live.as_ref()).into_iter();
                 words.map(|word| b.val("differ", word)).collect()
             });
@@ -449,7 +449,7 @@ impl Xnor<'_> {
             let bits: Vec<Expr> = signs.iter().map(|of_sites| of_sites[s].clone()).collect();
             let mask = self.mask(b, &read.at[s], word).map(|w| b.val("on_map_w", w));
             for (q, &sum) in sums.iter().enumerate() {
-                let live = among(live[q].clone(), mask.clone());
+                let live = windows::among(live[q].clone(), mask.clone());
                 for differ in split::differ(self.x.job(), &bits, &plus[q], live.as_ref()) {
                     let counted = match b.ty(&Expr::Var(sum)) {
                         bytes if bytes.scalar() == Ty::U8 => Expr::Vector(VecOp::Bits(bytes), vec![differ]),
@@ -489,13 +489,5 @@ impl Xnor<'_> {
     fn live(&self, b: &mut Builder, tile: &Tile, at: &Place, q: usize) -> Expr {
         let first = tile.block.clone() * idx(self.shape.outputs()) + idx(q * self.shape.lanes);
         self.counts.load(b, &self.x, at, first)
-    }
-}
-
-/// The bits of both, where some do not count.
-fn among(live: Option<Expr>, mask: Option<Expr>) -> Option<Expr> {
-    match (live, mask) {
-        (Some(live), Some(mask)) => Some(live & mask),
-        (live, mask) => live.or(mask),
     }
 }

@@ -43,6 +43,14 @@ impl At<'_> {
     }
 }
 
+/// The bits that count: those of weights that are not 0, and those on the map, where not all are.
+pub fn among(live: Option<Expr>, mask: Option<Expr>) -> Option<Expr> {
+    match (live, mask) {
+        (Some(live), Some(mask)) => Some(live & mask),
+        (live, mask) => live.or(mask),
+    }
+}
+
 /// Whether kernels of packed operands are better to copy windows for weights of this shape.
 pub fn copies([outputs, inputs, kh, kw]: [usize; 4], geom: &Geometry) -> bool {
     kh * kw > 1 && !inputs.is_multiple_of(WORD) && geom.groups == 1 && outputs >= LEAST_OUTPUTS
