@@ -6,7 +6,7 @@ use crate::diag::{Code, Result};
 use crate::driver::{self, Compiled};
 use crate::inspect;
 use crate::plan::cost::Cost;
-use crate::plan::{self, BALANCED_CODE, BALANCED_EXTRA, Candidate, Excess, FAMILIES, Optimize, Outcome, Step};
+use crate::plan::{self, BALANCED_EXTRA, Candidate, Excess, FAMILIES, Optimize, Outcome, Step};
 use crate::progress::{Progress, Silent};
 use crate::table::{Align, Table, grouped};
 use serde::Serialize;
@@ -274,7 +274,7 @@ fn lost(excess: Option<Excess>, cost: &Cost, best: &Cost, optimize: Optimize) ->
         Some(Excess::Share(takes, share)) => allowed(takes, "of flash", share),
         Some(Excess::Flash(extra)) => allowed(extra, "more than the smallest", BALANCED_EXTRA),
         Some(Excess::Scratch(takes, room)) => allowed(takes, "of scratch", room),
-        Some(Excess::Code(takes)) => allowed(takes, "of code", BALANCED_CODE),
+        Some(Excess::Code(takes, most)) => allowed(takes, "of code", most),
         None if optimize == Optimize::Size && cost.flash() > best.flash() => bigger(),
         None if cost.instructions > best.instructions => slower(),
         None => bigger(),
@@ -402,6 +402,7 @@ mod tests {
         goal: Optimize::Balanced,
         scarce: true,
         smallest: 150,
+        code: 1 << 16,
         share: u64::MAX,
         scratch: 4096,
         resident: 0,

@@ -13,9 +13,9 @@ use std::fmt;
 /// More flash than the smallest kernel that a balanced choice may take for a layer.
 pub const BALANCED_EXTRA: u64 = 8 * 1024;
 
-/// Code that a balanced choice does without even where flash has no limit: more than the first cache of instructions of a phone's processor holds
-/// (64 KB on Cortex-A76).
-pub const BALANCED_CODE: u64 = 64 * 1024;
+/// Code that a balanced choice does without even where flash has no limit: more than a first cache of instructions holds. Twice as much is worth half the
+/// instructions: a kernel of vectors for a map whose edges are pooled is long (35 KB from 30 to 50 channels on AArch64), but it runs a piece at a time.
+pub const BALANCED_CODE: u64 = 32 * 1024;
 
 /// Instructions that fit into the time in which a processor with caches reads a byte that no cache holds, by a rough count: a line of 64
 /// bytes takes eight. A dense layer of ten outputs as code is not worth its 20 KB.
@@ -47,8 +47,8 @@ pub enum Excess {
     Flash(u64),
     /// Scratch, and what is allowed.
     Scratch(u64, u64),
-    /// Code; [`BALANCED_CODE`] is allowed.
-    Code(u64),
+    /// Code, and what is allowed.
+    Code(u64, u64),
 }
 
 /// What a kernel of a layer may take.
@@ -60,6 +60,8 @@ pub struct Limits {
     pub scarce: bool,
     /// Flash of the smallest kernel.
     pub smallest: u64,
+    /// Code that a balanced choice may take.
+    pub code: u64,
     /// Flash that the budget leaves for it.
     pub share: u64,
     /// Scratch, unless speed is preferred.
@@ -88,7 +90,7 @@ impl Limits {
             _ if c.flash() > self.share => Some(Excess::Share(c.flash(), self.share)),
             true if self.scarce && extra > BALANCED_EXTRA => Some(Excess::Flash(extra)),
             true if self.scarce && c.scratch > self.scratch => Some(Excess::Scratch(c.scratch, self.scratch)),
-            true if c.code > BALANCED_CODE => Some(Excess::Code(c.code)),
+            true if c.code > self.code => Some(Excess::Code(c.code, self.code)),
             _ => None,
         }
     }
@@ -158,6 +160,7 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         goal: options.optimize,
         scarce: options.flash.or(target.memory.flash).is_some(),
         smallest: 0,
+        code: BALANCED_CODE,
         share: wanted.flash,
         scratch: wanted.room,
         resident: wanted.resident + super::STACK_RESERVE + wanted.stack.unwrap_or(0),
@@ -217,10 +220,18 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
         }
     }
     limits.smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
+    let with_reads = |c: &Cost| c.instructions + LINE * c.flash() as f64;
+    let fewest = |code: u64| {
+        let within = built.iter().filter(|(_, c, _)| c.code <= code);
+        within.map(|(_, c, _)| with_reads(c)).fold(f64::INFINITY, f64::min)
+    };
+    if fewest(2 * BALANCED_CODE) <= fewest(BALANCED_CODE) / 2.0 {
+        limits.code = 2 * BALANCED_CODE;
+    }
     let rank = |c: &Cost| {
         let (goal, then) = match options.optimize {
             Optimize::Size => (c.flash() as f64, c.instructions),
-            Optimize::Balanced if !limits.scarce => (c.instructions + LINE * c.flash() as f64, c.flash() as f64),
+            Optimize::Balanced if !limits.scarce => (with_reads(c), c.flash() as f64),
             _ => (c.instructions, c.flash() as f64),
         };
         // Where nothing fits, what is nearest to it: an error then says what the network needs at least.
