@@ -448,6 +448,7 @@ fn windows_are_copied() {
         // In vectors the bits of weights become words instead.
         "3x6x6 20C1-9C3-10FC",
         "3x5x5 44C1-50C3-10FC",
+        "3x5x5 20C1-50C1-10C1-9FC",
     ] {
         for weights in ["binary", "ternary"] {
             for (family, split, target) in [

@@ -156,6 +156,9 @@ impl Planes {
         let able = ["store", "shl", "shr", "or", "and", "splat"].iter();
         let able = able.map(|op| format!("{op}_{vector}")).all(|op| job.simd.has(&op));
         let many = taps * job.inputs().div_ceil(WORD) > MADE;
+        if shape.lanes > 1 && taps == 1 && sums >= SERVED && is_wasteful(job) {
+            return Planes::with_last_words(b, job, shape);
+        }
         if shape.lanes == 1 || taps == 1 || sums < SERVED || many || !able || job.inputs().is_multiple_of(WORD) {
             return Planes::declare(b, job, shape);
         }
@@ -165,7 +168,38 @@ impl Planes {
         };
         // The last outputs are loaded with those before them, if these fill a vector.
         let last = (job.y.c - 1) % shape.outputs() + 1;
-        Planes::pack(b, &rows, shape, shape.lanes.saturating_sub(last)).into_words(b, job)
+        let words = Words::of(&rows, shape);
+        Planes::pack(b, &rows, (shape, shape.lanes.saturating_sub(last)), words).into_words(b, job)
+    }
+
+    /// Packs the weights of `job`, of a single tap, with the bits of last words one after the other, and makes words of these.
+    fn with_last_words(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
+        let words = Words {
+            all: job.inputs().div_ceil(WORD),
+            cut: true,
+            exact: true,
+        };
+        let (outputs, beyond) = (job.y.c, Shape::beyond(job, shape.lanes));
+        let mut planes = Planes::pack(b, job, (shape, beyond), words);
+        let named = [
+            Some((&mut planes.plus, "plus_last")),
+            planes.live.as_mut().map(|p| (p, "live_last")),
+        ];
+        for (plane, name) in named.into_iter().flatten() {
+            let Last::Bits(stream, bits) = plane.last else {
+                unreachable!("exact")
+            };
+            let made = b.param(name, Ty::U32, outputs + beyond, Role::Scratch, Ty::U32.range());
+            b.each("o", outputs, false, |b, o| {
+                let word = bits::field(b, stream, o.clone(), bits);
+                b.store(made, o, word);
+            });
+            b.each("i", beyond, false, |b, i| {
+                b.store(made, idx(outputs) + i, int(0, Ty::U32))
+            });
+            plane.last = Last::Parts(vec![(made, Ty::U32)]);
+        }
+        planes
     }
 
     /// The planes of all taps' bits side by side as those of `job`, tap by tap.
@@ -258,13 +292,12 @@ impl Planes {
 
     /// Packs the weights of `job` for vectors and blocks of a shape.
     pub fn declare(b: &mut Builder, job: &Job, shape: Shape) -> Planes {
-        Planes::pack(b, job, shape, Shape::beyond(job, shape.lanes))
+        Planes::pack(b, job, (shape, Shape::beyond(job, shape.lanes)), Words::of(job, shape))
     }
 
     /// The same, for vectors that take so many outputs beyond the last.
-    fn pack(b: &mut Builder, job: &Job, shape: Shape, beyond: usize) -> Planes {
+    fn pack(b: &mut Builder, job: &Job, (shape, beyond): (Shape, usize), words: Words) -> Planes {
         let (depth, codes) = job.packed_codes().expect("asked before");
-        let words = Words::of(job, shape);
         let mut plane = |name: &str, is: &dyn Fn(i8) -> bool| {
             let bit = |o: usize, k: usize| is(codes[job.source(o, k)]);
             Plane::declare(b, job, (shape, beyond), words, name, &bit)
@@ -352,7 +385,7 @@ impl Plane {
                 last.extend((words.whole()..words.all).flat_map(of_word));
             }
         }
-        let mut table = |name: &str, ty: Ty, mut data: Vec<i64>| {
+        let mut table = |name: &str, ty: Ty, mut data: Vec<i64>, beyond: usize| {
             data.resize(data.len() + beyond, 0);
             b.constants(name, ty, ints(data, ty))
         };
@@ -362,20 +395,21 @@ impl Plane {
             let data = last.iter().map(|word| word >> shift & ((1 << bits) - 1)).collect();
             shift += bits;
             let suffix = if *ty == Ty::U8 { "byte" } else { "half" };
-            (table(&format!("{name}_{suffix}"), *ty, data), *ty)
+            (table(&format!("{name}_{suffix}"), *ty, data, beyond), *ty)
         };
         let last = match words.exact {
             true => {
                 let bits = inputs % WORD;
                 let stream = bits::stream(&last, bits);
-                Last::Bits(table(&format!("{name}_bits"), Ty::U32, stream), bits)
+                // Read bit by bit, never beyond.
+                Last::Bits(table(&format!("{name}_bits"), Ty::U32, stream, 0), bits)
             }
             false => {
                 let parts = if words.cut { parts(inputs % WORD) } else { None };
                 Last::Parts(parts.into_iter().flatten().map(&mut part).collect())
             }
         };
-        let whole = (words.whole() > 0).then(|| table(name, Ty::U32, whole));
+        let whole = (words.whole() > 0).then(|| table(name, Ty::U32, whole, beyond));
         Plane { whole, last }
     }
 
@@ -383,7 +417,10 @@ impl Plane {
         let vector = |scalar: Ty| scalar.times(shape.lanes as u8);
         let load = |buf: Buf, ty: Ty| b.load_n(buf, first.clone() + idx(q * shape.lanes), shape.lanes, vector(ty));
         let ty = vector(Ty::U32);
-        let narrow = |&(buf, part): &(Buf, Ty)| load(buf, part).cast(ty);
+        let narrow = |&(buf, part): &(Buf, Ty)| match part {
+            Ty::U32 => load(buf, part),
+            _ => load(buf, part).cast(ty),
+        };
         let parts = match (word, &self.last) {
             (Word::Whole(_), _) => return load(self.whole.expect("some are whole"), Ty::U32),
             (Word::Last(_), Last::Bits(stream, bits)) => {
