@@ -655,6 +655,27 @@ fn ample_flash_is_no_reason_to_be_slower() {
     assert_eq!(families(Some(100 << 20)), families(None));
 }
 
+/// Where flash has no limit, more code than a first cache of instructions holds is worth half the instructions, as vectors are beside single words; a dense
+/// layer of ten outputs as code is not.
+#[test]
+fn long_kernels_are_worth_half_the_instructions() {
+    let layer = |line: &str, target, name: &str| {
+        let spec: Spec = line.parse().expect("a sound line");
+        let bytes = synth::onnx(&spec, Form::Network);
+        let model = import::from_bytes(&bytes, Path::new("long.onnx")).expect("a sound model");
+        let options = plan::Options::default();
+        let c = driver::compile(model, target, &options, &Silent, &mut |_, _, _| ()).expect("it compiles");
+        let layer = c.plan.layers().find(|l| l.name == name);
+        let layer = layer.expect("a layer");
+        (layer.family, layer.cost.code)
+    };
+    let (family, code) = layer("3x8x8 30C1-50C3-MP2-10FC w=binary x=binary", "aarch64", "conv2");
+    assert_eq!(family, "vector-xnor");
+    assert!(code > plan::BALANCED_CODE, "{code} bytes");
+    let (family, code) = layer("1024 1024FC-10FC w=ternary x=int8", "armv7-neon", "fc2");
+    assert!(code <= plan::BALANCED_CODE, "{family}: {code} bytes");
+}
+
 /// What fits when size is preferred fits otherwise: kernels beyond what a balanced choice allows itself are left before those beyond
 /// the flash are taken.
 #[test]

@@ -83,6 +83,7 @@ fn weights_take_what_their_codes_take() {
     }
     // Inputs that fill no bytes, packed as signs: windows are copied, or words made of weights.
     for (line, bits) in [
+        ("3x8x8 28C1-300C1-28C1-MP8-10FC w=binary x=binary", 1),
         ("3x16x16 24C3-20C3-MP2-28C3-10FC w=binary x=binary", 1),
         ("3x16x16 10C3-21C3-MP2-12C3-100FC-10FC w=ternary x=binary", 2),
     ] {

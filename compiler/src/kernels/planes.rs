@@ -156,10 +156,13 @@ impl Planes {
         let able = ["store", "shl", "shr", "or", "and", "splat"].iter();
         let able = able.map(|op| format!("{op}_{vector}")).all(|op| job.simd.has(&op));
         let many = taps * job.inputs().div_ceil(WORD) > MADE;
-        if shape.lanes > 1 && taps == 1 && sums >= SERVED && is_wasteful(job) {
+        if shape.lanes == 1 || sums < SERVED {
+            return Planes::declare(b, job, shape);
+        }
+        if taps == 1 && is_wasteful(job) {
             return Planes::with_last_words(b, job, shape);
         }
-        if shape.lanes == 1 || taps == 1 || sums < SERVED || many || !able || job.inputs().is_multiple_of(WORD) {
+        if taps == 1 || many || !able || job.inputs().is_multiple_of(WORD) {
             return Planes::declare(b, job, shape);
         }
         let rows = Job {
@@ -194,9 +197,7 @@ impl Planes {
                 let word = bits::field(b, stream, o.clone(), bits);
                 b.store(made, o, word);
             });
-            b.each("i", beyond, false, |b, i| {
-                b.store(made, idx(outputs) + i, int(0, Ty::U32))
-            });
+            clear(b, made, outputs, beyond);
             plane.last = Last::Parts(vec![(made, Ty::U32)]);
         }
         planes
@@ -241,8 +242,7 @@ impl Planes {
         }
         // What vectors of sums take beyond the last output is dropped, but it is read.
         for plane in [Some(&made.plus), made.live.as_ref()].into_iter().flatten() {
-            let words = plane.whole.expect("in scratch memory");
-            b.each("i", beyond, false, |b, i| b.store(words, idx(len) + i, int(0, Ty::U32)));
+            clear(b, plane.whole.expect("in scratch memory"), len, beyond);
         }
         made
     }
@@ -347,6 +347,11 @@ impl Planes {
         let live = self.live.as_ref();
         live.map(|plane| plane.load(b, self.shape, word, first, q))
     }
+}
+
+/// Stores 0 in so many words from one on.
+fn clear(b: &mut Builder, words: Buf, from: usize, count: usize) {
+    b.each("i", count, false, |b, i| b.store(words, idx(from) + i, int(0, Ty::U32)));
 }
 
 /// Where weights are.

@@ -222,7 +222,8 @@ pub fn candidates(g: &Graph, wanted: &Wanted, target: &Target, options: &Options
     limits.smallest = built.iter().map(|(_, c, _)| c.flash()).min().unwrap_or(0);
     let with_reads = |c: &Cost| c.instructions + LINE * c.flash() as f64;
     let fewest = |code: u64| {
-        let within = built.iter().filter(|(_, c, _)| c.code <= code);
+        let limits = Limits { code, ..limits };
+        let within = built.iter().filter(|(_, c, _)| limits.excess(c).is_none());
         within.map(|(_, c, _)| with_reads(c)).fold(f64::INFINITY, f64::min)
     };
     if fewest(2 * BALANCED_CODE) <= fewest(BALANCED_CODE) / 2.0 {
